@@ -1,0 +1,46 @@
+"""The command line: one file a command group, no logic."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from autobatch import __version__
+from autobatch.errors import AutobatchError
+
+COMMANDS: dict[str, str] = {}
+"""Command name -> `module:attribute`; a module is imported only when its command is used, so that `--help` is quick."""
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name every command, without importing one."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module and return the command."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = target.partition(":")
+        __import__(module)
+        command: click.Command = getattr(sys.modules[module], attribute)
+        return command
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="autobatch")
+def root() -> None:
+    """Find the fastest training settings that are safe on this machine."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is two lines and its exit code, never a traceback."""
+    try:
+        root()
+    except AutobatchError as error:
+        click.echo(f"autobatch: {error.what}\n  -> {error.do}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""The daemon: queue, GPU leases, supervision."""

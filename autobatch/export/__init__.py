@@ -1,0 +1,1 @@
+"""Frozen configurations: one file a target format, and the fingerprint check."""

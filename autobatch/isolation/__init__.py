@@ -1,0 +1,1 @@
+"""The parent of probes: preloaded process, cgroup, watchdog, kill, classify."""

@@ -1,0 +1,1 @@
+"""The search: objective, sampler, memory and time models, budget, confirmation."""

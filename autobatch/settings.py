@@ -1,0 +1,204 @@
+"""The vocabulary: settings, configurations and the search space. It imports nobody else in the package."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Scalar = bool | int | float | str
+Group = Literal["batch", "device", "loader", "eval"]
+
+MICRO_BATCH = "per_device_train_batch_size"
+ACCUMULATION = "gradient_accumulation_steps"
+EVAL_BATCH = "per_device_eval_batch_size"
+WORKERS = "dataloader_num_workers"
+PREFETCH = "dataloader_prefetch_factor"
+PIN_MEMORY = "dataloader_pin_memory"
+PRECISION = "precision"
+CHECKPOINTING = "gradient_checkpointing"
+OPTIM = "optim"
+METHOD = "method"
+QUANTIZATION = "quantization"
+ATTENTION = "attn_implementation"
+LIGER = "use_liger_kernel"
+COMPILE = "torch_compile"
+SAMPLING = "train_sampling_strategy"
+ALLOCATOR = "pytorch_alloc_conf"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One tunable, named by its Hugging Face key where it has one."""
+
+    name: str
+    default: Scalar
+    choices: tuple[Scalar, ...]
+    """Values tried when it is searched. Empty where the workload decides them (the effective batch's divisors)."""
+    group: Group
+    """`device` settings make up the arm, `batch` is the micro-batch, `loader` and `eval` settings are tuned after."""
+    searched: bool = False
+    """Whether it is searched unless told otherwise."""
+    changes_result: bool = False
+    """Whether it may change the trained model's quality; such a setting is searched only when asked for."""
+
+
+_ALL = (
+    Setting(MICRO_BATCH, 1, (), "batch", searched=True),
+    Setting(ACCUMULATION, 1, (), "batch"),
+    Setting(METHOD, "full", ("full", "lora"), "device", changes_result=True),
+    Setting(QUANTIZATION, "none", ("none", "int8", "nf4"), "device", changes_result=True),
+    Setting(PRECISION, "fp32", ("fp32", "tf32", "bf16", "fp16"), "device", searched=True),
+    Setting(CHECKPOINTING, default=False, choices=(False, True), group="device", searched=True),
+    Setting(
+        OPTIM,
+        "adamw_torch_fused",
+        ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor"),
+        "device",
+        changes_result=True,
+    ),
+    Setting(ATTENTION, "sdpa", ("eager", "sdpa", "flash_attention_2"), "device"),
+    Setting(LIGER, default=False, choices=(False, True), group="device"),
+    Setting(COMPILE, default=False, choices=(False, True), group="device"),
+    Setting(SAMPLING, "random", ("random", "group_by_length"), "device"),
+    Setting(ALLOCATOR, "", ("", "expandable_segments:True"), "device"),
+    Setting(WORKERS, 2, (0, 1, 2, 3, 4, 6, 8, 12, 16), "loader", searched=True),
+    Setting(PREFETCH, 2, (2, 4, 8), "loader"),
+    Setting(PIN_MEMORY, default=True, choices=(False, True), group="loader"),
+    Setting(EVAL_BATCH, 8, (1, 2, 4, 8, 16, 32, 64, 128, 256), "eval", searched=True),
+)
+SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in _ALL})
+ARM_KEYS = tuple(setting.name for setting in _ALL if setting.group == "device")
+
+
+class Configuration(Mapping[str, Scalar]):
+    """An immutable, hashable set of settings; a setting that is not named has its default.
+
+    Raises:
+        KeyError: a name that is no setting.
+
+    """
+
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, values: Mapping[str, Scalar] | None = None, **more: Scalar) -> None:
+        merged = {**(values or {}), **more}
+        for name in merged:
+            if name not in SETTINGS:
+                raise KeyError(name)
+        self._values: dict[str, Scalar] = {name: merged.get(name, s.default) for name, s in SETTINGS.items()}
+        self._hash = hash(tuple(self._values.items()))
+
+    def __getitem__(self, name: str) -> Scalar:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        changed = {k: v for k, v in self._values.items() if v != SETTINGS[k].default}
+        return f"Configuration({changed})"
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples in one forward and backward pass on one device."""
+        return int(self[MICRO_BATCH])
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-steps in one optimizer step."""
+        return int(self[ACCUMULATION])
+
+    @property
+    def arm(self) -> tuple[Scalar, ...]:
+        """Values of `ARM_KEYS`: all that memory and time depend on, but the micro-batch."""
+        return tuple(self._values[name] for name in ARM_KEYS)
+
+    @property
+    def digest(self) -> str:
+        """A stable name for this configuration: 16 hexadecimal digits."""
+        text = json.dumps(self._values, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def replace(self, values: Mapping[str, Scalar] | None = None, **more: Scalar) -> Configuration:
+        """Return this configuration with some settings changed."""
+        return Configuration({**self._values, **(values or {}), **more})
+
+    def to_dict(self) -> dict[str, Scalar]:
+        """Return every setting by name, JSON-ready."""
+        return dict(self._values)
+
+
+def divisors(number: int) -> tuple[int, ...]:
+    """Return the divisors of a positive number, ascending."""
+    return tuple(n for n in range(1, number + 1) if number % n == 0)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What may vary, what is fixed, and the constraint that ties micro-batch to accumulation.
+
+    Attributes:
+        fixed: settings held at one value (over their defaults).
+        searched: settings that vary, with their values in order of preference.
+        effective_batch: samples per optimizer step over all devices, held exactly; None frees it.
+        devices: data-parallel devices.
+
+    """
+
+    fixed: Mapping[str, Scalar]
+    searched: Mapping[str, tuple[Scalar, ...]]
+    effective_batch: int | None
+    devices: int = 1
+
+    @property
+    def micro_batches(self) -> tuple[int, ...]:
+        """Micro-batches in the space, ascending."""
+        if MICRO_BATCH in self.searched:
+            return tuple(sorted(int(value) for value in self.searched[MICRO_BATCH]))
+        if MICRO_BATCH in self.fixed:
+            return (int(self.fixed[MICRO_BATCH]),)
+        return divisors((self.effective_batch or 1) // self.devices)
+
+    def arms(self) -> tuple[Configuration, ...]:
+        """One configuration an arm, at the smallest micro-batch and with the first loader and eval values."""
+        names = [name for name in ARM_KEYS if name in self.searched]
+        products = itertools.product(*(self.searched[name] for name in names))
+        arms = (self.at(dict(zip(names, values, strict=True)), self.micro_batches[0]) for values in products)
+        return tuple(dict.fromkeys(arm for arm in arms if is_consistent(arm)))
+
+    def at(self, values: Mapping[str, Scalar], micro_batch: int) -> Configuration:
+        """Return the configuration with these values, the fixed ones, and the accumulation that follows.
+
+        Raises:
+            ValueError: the micro-batch times the devices does not divide the effective batch.
+
+        """
+        first = {name: choices[0] for name, choices in self.searched.items() if name != MICRO_BATCH}
+        accumulation = int(self.fixed.get(ACCUMULATION, 1))
+        if self.effective_batch is not None:
+            accumulation, rest = divmod(self.effective_batch, micro_batch * self.devices)
+            if rest:
+                message = f"{micro_batch} x {self.devices} does not divide {self.effective_batch}"
+                raise ValueError(message)
+        batch = {MICRO_BATCH: micro_batch, ACCUMULATION: accumulation}
+        return Configuration({**first, **self.fixed, **values, **batch})
+
+    def grid(self) -> tuple[Configuration, ...]:
+        """Every arm at every micro-batch, in order."""
+        return tuple(self.at({k: arm[k] for k in ARM_KEYS}, b) for arm in self.arms() for b in self.micro_batches)
+
+
+def is_consistent(configuration: Configuration) -> bool:
+    """Tell whether the settings go together: a quantised base needs an adapter to train."""
+    return configuration[QUANTIZATION] == "none" or configuration[METHOD] != "full"

@@ -1,0 +1,1 @@
+"""The ledger beside the Optuna tables: schema, migrations, recovery. Nothing else writes our tables."""

@@ -1,0 +1,1 @@
+"""The workload: presets, data and its lengths."""
