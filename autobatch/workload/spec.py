@@ -94,6 +94,8 @@ class Workload:
     """Other TrainingArguments of the full run (learning_rate, warmup_ratio, ...): applied, never searched."""
     script: tuple[str, ...] | None = None
     """The user's own command line, where that is the probe."""
+    notes: tuple[str, ...] = ()
+    """Sentences a person should see: what was clamped or estimated. No part of the digest."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -113,10 +115,12 @@ class Workload:
         values["generation"] = Generation(**values["generation"]) if values["generation"] else None
         values["data"] = Data(**values["data"]) if values["data"] else None
         values["script"] = tuple(values["script"]) if values["script"] else None
+        values["notes"] = tuple(values.get("notes", ()))
         return cls(**values)
 
     @property
     def digest(self) -> str:
         """A stable name for this workload: 16 hexadecimal digits."""
-        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True)
+        data = {name: value for name, value in self.to_dict().items() if name != "notes"}
+        text = json.dumps(data, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
