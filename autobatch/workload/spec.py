@@ -91,7 +91,7 @@ class Workload:
     data: Data | None = None
     """None: random tokens with the lengths above."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Other TrainingArguments of the full run (learning_rate, warmup_ratio, ...): applied, never searched."""
+    """Other TrainingArguments of the full run (learning_rate, warmup_steps, ...): applied, never searched."""
     script: tuple[str, ...] | None = None
     """The user's own command line, where that is the probe."""
     notes: tuple[str, ...] = ()
