@@ -27,6 +27,7 @@ def clamp(model: Model, source: int, target: int | None) -> tuple[int, int | Non
         return source, target, ()
     cut = [(name, value) for name, value in (("source", source), ("target", target)) if value and value > most]
     notes = tuple(
-        f"{model.name} takes {most} tokens: the {name} length asked for, {value}, is cut to that." for name, value in cut
+        f"{model.name} takes {most} tokens: the {name} length asked for, {value}, is cut to that."
+        for name, value in cut
     )
     return min(source, most), min(target, most) if target else target, notes
