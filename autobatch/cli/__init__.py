@@ -9,7 +9,9 @@ import click
 from autobatch import __version__
 from autobatch.errors import AutobatchError
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "export": "autobatch.cli.export:command",
+}
 """Command name -> `module:attribute`; a module is imported only when its command is used, so that `--help` is quick."""
 
 
