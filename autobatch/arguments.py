@@ -1,0 +1,79 @@
+"""The TrainingArguments of a configuration: what the probe trains with is what the frozen file holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from autobatch import settings as s
+
+DeviceKind = Literal["cuda", "cpu"]
+
+ACTIVATION_CHECKPOINTING_SINCE = (5, 23)
+"""First transformers version in which `gradient_checkpointing` is called `activation_checkpointing`."""
+SAMPLING_STRATEGY_SINCE = (5, 2)
+"""First transformers version in which `group_by_length` is a value of `train_sampling_strategy`."""
+_SAME_NAME = (s.MICRO_BATCH, s.ACCUMULATION, s.EVAL_BATCH, s.OPTIM, s.COMPILE, s.LIGER)
+
+
+def training_arguments(
+    configuration: Mapping[str, s.Scalar],
+    device_kind: DeviceKind,
+    transformers_version: str,
+) -> dict[str, Any]:
+    """Return the keyword arguments of `transformers.TrainingArguments` that hold a configuration.
+
+    Settings that belong to the model and not to the Trainer (method, quantisation, attention) and to the process (the
+    allocator) are not among them.
+
+    Args:
+        configuration: every setting by name.
+        device_kind: `cpu` leaves TF32 out and asks the Trainer for the CPU.
+        transformers_version: as `transformers.__version__` gives it; names changed between versions.
+
+    """
+    version = _version(transformers_version)
+    return {
+        **{name: configuration[name] for name in _SAME_NAME},
+        **_precision(configuration, device_kind),
+        **_checkpointing(configuration, version),
+        **_sampling(configuration, version),
+        **_loader(configuration),
+        **({"use_cpu": True} if device_kind == "cpu" else {}),
+    }
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = re.findall(r"\d+", f"{text}.0")[:2]
+    return int(major), int(minor)
+
+
+def _precision(configuration: Mapping[str, s.Scalar], device_kind: DeviceKind) -> dict[str, bool]:
+    precision = configuration[s.PRECISION]
+    mixed = {"bf16": precision == "bf16", "fp16": precision == "fp16"}
+    # TF32 is a switch of the whole process: fp32 turns it off for certain, autocast leaves it as it is.
+    if device_kind == "cuda" and precision in ("fp32", "tf32"):
+        mixed["tf32"] = precision == "tf32"
+    return mixed
+
+
+def _checkpointing(configuration: Mapping[str, s.Scalar], version: tuple[int, int]) -> dict[str, Any]:
+    name = "activation_checkpointing" if version >= ACTIVATION_CHECKPOINTING_SINCE else s.CHECKPOINTING
+    if not configuration[s.CHECKPOINTING]:
+        return {name: False}
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _sampling(configuration: Mapping[str, s.Scalar], version: tuple[int, int]) -> dict[str, Any]:
+    if version >= SAMPLING_STRATEGY_SINCE:
+        return {s.SAMPLING: configuration[s.SAMPLING]}
+    return {"group_by_length": configuration[s.SAMPLING] == "group_by_length"}
+
+
+def _loader(configuration: Mapping[str, s.Scalar]) -> dict[str, Any]:
+    loader = {s.WORKERS: configuration[s.WORKERS], s.PIN_MEMORY: configuration[s.PIN_MEMORY]}
+    # The Trainer refuses a prefetch factor without workers; workers that are not kept are forked anew every epoch.
+    if configuration[s.WORKERS]:
+        loader |= {s.PREFETCH: configuration[s.PREFETCH], "dataloader_persistent_workers": True}
+    return loader
