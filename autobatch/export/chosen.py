@@ -1,0 +1,66 @@
+"""What a study chose: the facts that every export is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from autobatch.arguments import DeviceKind, training_arguments
+from autobatch.request import Limits
+from autobatch.settings import ALLOCATOR, ATTENTION, METHOD, QUANTIZATION, SETTINGS, Configuration, Scalar
+from autobatch.verdict import Measurements
+from autobatch.workload.spec import Workload
+
+_OLDEST_TRANSFORMERS = "5.2"
+"""The oldest that autobatch works with: its names are understood by the newer ones too."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The chosen configuration of a study, with what was measured and where."""
+
+    study: str
+    trial: int | None
+    configuration: Configuration
+    measurements: Measurements
+    workload: Workload
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Fingerprint of the machine it was measured on, JSON-ready; empty where it is not known."""
+    limits: Limits = field(default_factory=Limits)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    devices: int = 1
+    """Data-parallel devices of the full run."""
+
+    device_kind: DeviceKind = "cuda"
+
+    def training_arguments(self) -> dict[str, Any]:
+        """Return the TrainingArguments, by the names of the transformers that is installed here."""
+        return training_arguments(self.configuration, self.device_kind, _transformers_version())
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples per optimizer step over all devices."""
+        return self.configuration.micro_batch * self.configuration.accumulation * self.devices
+
+    @property
+    def model_settings(self) -> dict[str, Scalar]:
+        """Settings of the model or the process, which no training argument holds, where not at their default."""
+        names = (METHOD, QUANTIZATION, ATTENTION, ALLOCATOR)
+        return {n: self.configuration[n] for n in names if self.configuration[n] != SETTINGS[n].default}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that the configuration needs; they count only before CUDA starts."""
+        allocator = str(self.configuration[ALLOCATOR])
+        # torch 2.13 reads the older name first
+        names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+        return dict.fromkeys(names, allocator) if allocator else {}
+
+
+def _transformers_version() -> str:
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return _OLDEST_TRANSFORMERS

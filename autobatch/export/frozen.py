@@ -1,0 +1,189 @@
+"""The frozen configuration: written once from what a study chose, loaded by the training run, checked against now."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autobatch import __version__
+from autobatch.errors import UsageError
+from autobatch.export import files, provenance, syntax, targets
+from autobatch.export.chosen import Chosen
+from autobatch.export.summary import summary
+from autobatch.request import Limits
+from autobatch.safe_files import read_text
+from autobatch.settings import Configuration
+from autobatch.verdict import Measurements
+from autobatch.workload.spec import Workload
+
+if TYPE_CHECKING:
+    from autobatch.export.check import Difference
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A key that is not as it was frozen; None stands for a key that is not there."""
+
+    key: str
+    frozen: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen file, read back."""
+
+    path: Path
+    target: str
+    """Format of the file, one of `targets.NAMES`."""
+    settings: Mapping[str, Any]
+    """The file's settings as they stand in it now, by the target's key names."""
+    chosen: Chosen
+    provenance: Mapping[str, Any]
+    edits: tuple[Edit, ...]
+    """Settings that were changed by hand since it was frozen."""
+    tampered: bool
+    """Whether the provenance itself is not what was written."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration as it was chosen, whatever was changed in the file since."""
+        return self.chosen.configuration
+
+    @property
+    def promised(self) -> Measurements:
+        """What was measured when it was frozen."""
+        return self.chosen.measurements
+
+    @property
+    def workload(self) -> Workload:
+        """The workload it was frozen for."""
+        return self.chosen.workload
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Training arguments: the file's own where its format holds them, else those of the configuration."""
+        if self.target == "hf":
+            return dict(self.settings)
+        return targets.get("hf").settings(self.chosen)
+
+    def apply(self, training_args: T) -> T:
+        """Lay the frozen arguments over a TrainingArguments (or a subclass), in place, and return it.
+
+        Args:
+            training_args: is validated again, as if it had been made with the frozen arguments.
+
+        """
+        assert dataclasses.is_dataclass(training_args)
+        assert not isinstance(training_args, type)
+        fresh = dataclasses.replace(training_args, **self.arguments)
+        vars(training_args).update(vars(fresh))
+        return training_args
+
+    def check(self, device: str = "auto") -> list[Difference]:
+        """Say what differs between what it was frozen for and this machine, these libraries, model and data."""
+        from autobatch.export.check import differences
+
+        return differences(self, device)
+
+
+def freeze(chosen: Chosen, target: str = "hf") -> str:
+    """Return the text of a frozen file: a summary in words, the settings, the provenance."""
+    kind = targets.get(target)
+    settings = kind.settings(chosen)
+    body = syntax.dump(kind.syntax, settings)
+    if kind.syntax == "json":
+        return body
+    return provenance.comment(summary(chosen, target)) + body + seal(chosen, target, settings)
+
+
+def seal(chosen: Chosen, target: str, settings: Mapping[str, Any]) -> str:
+    """Return the provenance of an export as comment lines, checksum included."""
+    return provenance.render(
+        {
+            "schema": provenance.SCHEMA,
+            "autobatch": __version__,
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "target": target,
+            "study": chosen.study,
+            "trial": chosen.trial,
+            "settings": dict(settings),
+            "configuration": chosen.configuration.to_dict(),
+            "devices": chosen.devices,
+            "device_kind": chosen.device_kind,
+            "workload_digest": chosen.workload.digest,
+            "workload": chosen.workload.to_dict(),
+            "machine": dict(chosen.machine),
+            "limits": asdict(chosen.limits),
+            "measurements": chosen.measurements.to_dict(),
+            "evidence": dict(chosen.evidence),
+        },
+    )
+
+
+def save(chosen: Chosen, path: Path, target: str = "hf", *, force: bool = False) -> None:
+    """Write a frozen file; a format without comments gets its provenance in a second file beside it.
+
+    Raises:
+        UsageError: it cannot be written, or is another's file and `force` is not set.
+
+    """
+    if not force:
+        files.refuse_foreign(path)
+    kind = targets.get(target)
+    files.write(path, freeze(chosen, target))
+    if kind.syntax == "json":
+        head = provenance.comment(summary(chosen, target))
+        files.write(files.sidecar(path), head + seal(chosen, target, kind.settings(chosen)))
+
+
+def load(path: str | Path) -> Frozen:
+    """Read a frozen file.
+
+    Args:
+        path: of a file that `autobatch export` wrote; one that was edited by hand is read, and its `edits` are named.
+
+    Raises:
+        UsageError: it is missing, damaged, of a newer autobatch, or no frozen file.
+
+    """
+    file = Path(path)
+    text = read_text(file)
+    beside = files.sidecar(file)
+    sealed = read_text(beside) if beside.exists() else text
+    facts = provenance.parse(sealed, file.name)
+    try:
+        return _frozen(file, text, facts)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{file.name}: its provenance lacks or misspells {error}."
+        raise UsageError(what, "Write it again with `autobatch export`.") from error
+
+
+def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
+    target = str(facts["target"])
+    now = syntax.parse(targets.get(target).syntax, text, file.name)
+    chosen = Chosen(
+        study=str(facts["study"]),
+        trial=facts["trial"],
+        configuration=Configuration(facts["configuration"]),
+        measurements=Measurements.from_dict(facts["measurements"]),
+        workload=Workload.from_dict(facts["workload"]),
+        machine=facts["machine"],
+        limits=Limits(**facts["limits"]),
+        evidence=facts["evidence"],
+        devices=int(facts["devices"]),
+        device_kind=facts["device_kind"],
+    )
+    tampered = facts.get(provenance.CHECKSUM) != provenance.checksum(facts)
+    return Frozen(file, target, now, chosen, facts, _edits(facts["settings"], now), tampered)
+
+
+def _edits(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Edit, ...]:
+    keys = dict.fromkeys([*frozen, *now])
+    return tuple(Edit(k, frozen.get(k), now.get(k)) for k in keys if frozen.get(k) != now.get(k))

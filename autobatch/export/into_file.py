@@ -1,0 +1,40 @@
+"""The steps of `--into` around the merge: read the user's file, show what changes, write it whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autobatch.errors import UsageError
+from autobatch.export import files, targets
+from autobatch.export.chosen import Chosen
+from autobatch.export.merge import Merged, merge
+from autobatch.safe_files import read_text
+
+
+def prepare(chosen: Chosen, path: Path, target: str) -> Merged:
+    """Lay the chosen settings into the text of the user's file, and write nothing yet.
+
+    Raises:
+        UsageError: the format is not YAML, or the file cannot be read or merged into.
+
+    """
+    kind = targets.get(target)
+    if kind.syntax != "yaml":
+        what = f"The format {target} is not YAML, and --into merges into YAML alone."
+        raise UsageError(what, "Write a file of its own: leave --into out.")
+    return merge(read_text(path), kind.settings(chosen), kind.aliases, path.name)
+
+
+def report(merged: Merged, path: Path, *, dry_run: bool) -> str:
+    """Return the diff, the remarks, and what was done."""
+    if not merged.diff:
+        done = f"{path} has these settings already; it was not changed."
+    else:
+        done = f"{path} would change as above." if dry_run else f"Merged into {path}; all its other keys were kept."
+    return "\n".join(part for part in (merged.diff, *merged.remarks, done) if part)
+
+
+def apply(merged: Merged, path: Path) -> None:
+    """Write the merged file, if anything changed."""
+    if merged.diff:
+        files.write(path, merged.text)

@@ -1,0 +1,36 @@
+"""A frozen file in words: what it is, what it promises, and what its format cannot say."""
+
+from __future__ import annotations
+
+from autobatch import __version__
+from autobatch.export import targets
+from autobatch.export.chosen import Chosen
+from autobatch.units import format_bytes
+
+
+def summary(chosen: Chosen, target: str) -> str:
+    """Return a few lines for the head of the file and for a person."""
+    values = chosen.configuration
+    product = f"{values.micro_batch} x {values.accumulation} x {chosen.devices} device(s)"
+    lines = [
+        f"Frozen by autobatch {__version__}: do not edit. `autobatch check FILE` says whether it still holds.",
+        f"Study {chosen.study}, trial {chosen.trial}, {chosen.workload.model.name}.",
+        f"Effective batch {chosen.effective_batch} = {product}.",
+        *_promises(chosen),
+    ]
+    elsewhere = targets.get(target).elsewhere(chosen)
+    if elsewhere:
+        listed = ", ".join(f"{key}={value}" for key, value in elsewhere.items())
+        lines.append(f"Not in this format, set elsewhere: {listed}.")
+    return "\n".join(lines)
+
+
+def _promises(chosen: Chosen) -> list[str]:
+    figures, limits = chosen.measurements, chosen.limits
+    lines = []
+    if figures.step_s is not None and figures.samples_per_s is not None:
+        lines.append(f"Promised: {figures.step_s:.4g} s/step, {figures.samples_per_s:.4g} samples/s.")
+    if figures.device_peak_used_bytes is not None:
+        size = f" of {format_bytes(limits.device_bytes)}" if limits.device_bytes else ""
+        lines.append(f"Device peak with the longest batch: {format_bytes(figures.device_peak_used_bytes)}{size}.")
+    return lines

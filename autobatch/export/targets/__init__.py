@@ -1,0 +1,48 @@
+"""Target formats of an export: one module each, one entry each in `_MODULES`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from autobatch.export.chosen import Chosen
+
+_MODULES = {
+    "hf": "transformers' HfArgumentParser (the default)",
+    "trl": "TRL: SFTConfig and ModelConfig",
+    "llamafactory": "LLaMA-Factory",
+    "axolotl": "axolotl",
+    "accelerate": "accelerate launch --config_file",
+    "deepspeed": "DeepSpeed's JSON",
+    "env": "environment variables, for a shell",
+}
+NAMES = tuple(_MODULES)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tool that loads an export."""
+
+    name: str
+    settings: Callable[[Chosen], dict[str, Any]]
+    """What is written, by the tool's own key names, in order."""
+    syntax: Literal["yaml", "json", "env"] = "yaml"
+    elsewhere: Callable[[Chosen], Mapping[str, Any]] = lambda chosen: chosen.model_settings
+    """What the tool's file cannot say, so that a person sets it in another place."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Older spelling -> key: where a file has the older one, that is changed and no second key is added."""
+
+
+def get(name: str) -> Target:
+    """Return a target by name.
+
+    Raises:
+        KeyError: the name is none of `NAMES`.
+
+    """
+    if name not in _MODULES:
+        raise KeyError(name)
+    target: Target = importlib.import_module(f"autobatch.export.targets.{name}").TARGET
+    return target

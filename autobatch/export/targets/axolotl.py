@@ -1,0 +1,88 @@
+"""axolotl: its own YAML keys. It lets a misspelt key vanish, so a test reads them against its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobatch.export.chosen import Chosen
+from autobatch.export.targets import Target
+from autobatch.settings import (
+    ACCUMULATION,
+    ALLOCATOR,
+    ATTENTION,
+    CHECKPOINTING,
+    COMPILE,
+    EVAL_BATCH,
+    LIGER,
+    METHOD,
+    MICRO_BATCH,
+    OPTIM,
+    PIN_MEMORY,
+    PRECISION,
+    PREFETCH,
+    QUANTIZATION,
+    SAMPLING,
+    WORKERS,
+)
+
+_LIGER = {
+    "plugins": ["axolotl.integrations.liger.LigerPlugin"],
+    "liger_rope": True,
+    "liger_rms_norm": True,
+    "liger_glu_activation": True,
+    "liger_fused_linear_cross_entropy": True,
+}
+
+
+def settings(chosen: Chosen) -> dict[str, Any]:
+    """Return axolotl's keys."""
+    values = chosen.configuration
+    keys: dict[str, Any] = {
+        "micro_batch_size": values[MICRO_BATCH],
+        "eval_batch_size": values[EVAL_BATCH],
+        "gradient_accumulation_steps": values[ACCUMULATION],
+        "bf16": values[PRECISION] == "bf16",
+        "fp16": values[PRECISION] == "fp16",
+        "tf32": values[PRECISION] in {"tf32", "bf16", "fp16"},
+        "gradient_checkpointing": values[CHECKPOINTING],
+        "optimizer": values[OPTIM],
+        "group_by_length": values[SAMPLING] == "group_by_length",
+        "attn_implementation": values[ATTENTION],
+        "torch_compile": values[COMPILE],
+        "dataloader_num_workers": values[WORKERS],
+        "dataloader_pin_memory": values[PIN_MEMORY],
+    }
+    if values[WORKERS]:
+        keys["dataloader_prefetch_factor"] = values[PREFETCH]
+    return keys | _adapter(chosen) | (_LIGER if values[LIGER] else {})
+
+
+def _adapter(chosen: Chosen) -> dict[str, Any]:
+    values = chosen.configuration
+    if values[METHOD] == "full":
+        return {}
+    lora = chosen.workload.lora
+    adapter: dict[str, Any] = {
+        "adapter": "qlora" if values[QUANTIZATION] == "nf4" else "lora",
+        "load_in_4bit": values[QUANTIZATION] == "nf4",
+        "load_in_8bit": values[QUANTIZATION] == "int8",
+        "lora_r": lora.r,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+    }
+    if lora.target_modules == "all-linear":
+        adapter["lora_target_linear"] = True
+    else:
+        targets = lora.target_modules
+        adapter["lora_target_modules"] = targets if isinstance(targets, str) else list(targets)
+    if lora.modules_to_save:
+        adapter["lora_modules_to_save"] = list(lora.modules_to_save)
+    return adapter
+
+
+def elsewhere(chosen: Chosen) -> dict[str, Any]:
+    """Only the allocator is no key of axolotl's."""
+    return {k: v for k, v in chosen.model_settings.items() if k == ALLOCATOR}
+
+
+TARGET = Target("axolotl", settings, elsewhere=elsewhere, aliases={"flash_attention": "attn_implementation"})

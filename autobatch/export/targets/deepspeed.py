@@ -1,0 +1,32 @@
+"""DeepSpeed: its JSON, whose micro-batch x accumulation x devices must be `train_batch_size`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobatch.export.chosen import Chosen
+from autobatch.export.targets import Target
+from autobatch.settings import ACCUMULATION, MICRO_BATCH, PRECISION, SETTINGS
+
+_KNOWN_HERE = frozenset({MICRO_BATCH, ACCUMULATION, PRECISION})
+
+
+def settings(chosen: Chosen) -> dict[str, Any]:
+    """Return the batch and the precision; the optimizer stays the trainer's, as it was measured."""
+    precision = chosen.configuration[PRECISION]
+    return {
+        "train_batch_size": chosen.effective_batch,
+        "train_micro_batch_size_per_gpu": chosen.configuration.micro_batch,
+        "gradient_accumulation_steps": chosen.configuration.accumulation,
+        "bf16": {"enabled": precision == "bf16"},
+        "fp16": {"enabled": precision == "fp16"},
+        "zero_optimization": {"stage": 0},
+    }
+
+
+def elsewhere(chosen: Chosen) -> dict[str, Any]:
+    """All but batch and precision are the trainer's own under DeepSpeed."""
+    return {name: value for name, value in chosen.configuration.items() if name in SETTINGS and name not in _KNOWN_HERE}
+
+
+TARGET = Target("deepspeed", settings, syntax="json", elsewhere=elsewhere)

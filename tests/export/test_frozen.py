@@ -1,0 +1,191 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autobatch.errors import UsageError
+from autobatch.export import files, provenance, targets
+from autobatch.export.frozen import load, save
+
+
+@pytest.fixture
+def file(tmp_path, chosen):
+    path = tmp_path / "best.yaml"
+    save(chosen, path)
+    return path
+
+
+def test_the_file_holds_the_training_arguments_and_nothing_else(file, chosen):
+    assert yaml.safe_load(file.read_text()) == chosen.training_arguments()
+
+
+def test_what_was_frozen_is_loaded(file, chosen):
+    loaded = load(file)
+
+    assert loaded.chosen == chosen
+    assert loaded.promised.step_s == 0.5
+    assert loaded.arguments == chosen.training_arguments()
+    assert not loaded.edits
+    assert not loaded.tampered
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_every_format_is_loaded_back(tmp_path, qlora, target):
+    path = tmp_path / "best"
+    save(qlora, path, target)
+
+    loaded = load(path)
+
+    assert loaded.configuration == qlora.configuration
+    assert loaded.arguments == qlora.training_arguments()
+    assert not loaded.edits
+    assert not loaded.tampered
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_an_edit_by_hand_is_named(tmp_path, chosen, target):
+    path = tmp_path / "best"
+    save(chosen, path, target)
+    key = next(iter(targets.get(target).settings(chosen)))
+    path.write_text(re.sub(rf"^(\W*{key}\W+)", r"\g<1>9", path.read_text(), count=1, flags=re.MULTILINE))
+
+    edits = load(path).edits
+
+    assert [edit.key for edit in edits] == [key]
+
+
+def test_a_change_of_comments_and_order_is_no_edit(file):
+    body = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#"))
+    facts = "".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("#: "))
+    turned = "".join(reversed(body.splitlines(keepends=True))) if "kwargs" not in body else body
+    file.write_text(f"# my own words\n{turned}\n{facts}")
+
+    assert not load(file).edits
+
+
+def test_a_change_of_the_provenance_is_seen(file):
+    file.write_text(file.read_text().replace('"step_s": 0.5', '"step_s": 0.1'))
+
+    assert load(file).tampered
+
+
+def test_the_study_name_cannot_end_a_comment(file):
+    lines = file.read_text().splitlines()
+
+    assert not [line for line in lines if "two" in line and not line.startswith("#")]
+
+
+@given(name=st.text(), value=st.text())
+@settings(max_examples=200, deadline=None)
+def test_provenance_comes_back_whatever_the_text(name, value):
+    facts = {"schema": provenance.SCHEMA, "study": name, "machine": {name: value}}
+    text = provenance.comment(name) + provenance.render(facts)
+
+    read = provenance.parse(text, "best.yaml")
+
+    assert read == {**facts, "checksum": provenance.checksum(facts)}
+    assert all(line.startswith("#") for line in text.splitlines())
+    assert yaml.safe_load(text) is None
+
+
+def test_apply_lays_the_arguments_over_training_arguments(file, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    mine = transformers.Seq2SeqTrainingArguments(
+        output_dir=str(tmp_path), learning_rate=3e-4, report_to="none", use_cpu=True
+    )
+
+    same = load(file).apply(mine)
+
+    assert same is mine
+    assert mine.per_device_train_batch_size == 4
+    assert mine.mixed_precision == "bf16"
+    assert mine.learning_rate == 3e-4
+    assert mine.predict_with_generate is False
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("per_device_train_batch_size: 4\n", "no frozen file"),
+        ("a: 1\n#: schema: 99\n", "schema 99"),
+        ("a: 1\n#: schema: {1\n", "damaged"),
+        ('a: 1\n#: schema: 1\n#: target: "hf"\n', "lacks"),
+        ('a: 1\n#: schema: 1\n#: target: "none"\n', "lacks"),
+        ("[\n#: schema: 1\n", "lacks"),
+    ],
+)
+def test_other_files_are_refused_in_words(tmp_path, text, said):
+    path = tmp_path / "other.yaml"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=said):
+        load(path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_file_of_another_is_not_overwritten(tmp_path, chosen):
+    path = tmp_path / "config.yaml"
+    path.write_text("mine: 1\n")
+
+    with pytest.raises(UsageError, match="did not write"):
+        save(chosen, path)
+    assert path.read_text() == "mine: 1\n"
+
+    save(chosen, path, force=True)
+    assert load(path).chosen == chosen
+
+
+def test_an_own_file_is_overwritten(file, qlora):
+    save(qlora, file)
+
+    assert load(file).configuration == qlora.configuration
+
+
+def test_json_keeps_its_provenance_beside_it(tmp_path, chosen):
+    path = tmp_path / "ds.json"
+    save(chosen, path, "deepspeed")
+
+    assert json.loads(path.read_text())["train_batch_size"] == 16
+    assert files.sidecar(path).exists()
+    save(chosen, path, "deepspeed")
+
+
+def test_nothing_is_left_of_a_write_that_failed(tmp_path, chosen, monkeypatch):
+    path = tmp_path / "best.yaml"
+    save(chosen, path)
+    before = path.read_text()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(UsageError, match="No space left"):
+        save(chosen, path)
+
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["best.yaml"]
+
+
+def test_a_folder_is_no_file(tmp_path, chosen):
+    with pytest.raises(UsageError, match="is a folder"):
+        save(chosen, tmp_path)
+    with pytest.raises(UsageError, match="Cannot write"):
+        save(chosen, tmp_path / "none" / "best.yaml")
+
+
+def test_loading_imports_no_heavy_library(file):
+    loaded = "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    code = f"import sys, autobatch; autobatch.load({str(file)!r}); {loaded}"
+
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert out.stdout.strip() == "[]"
