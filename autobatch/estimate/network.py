@@ -1,0 +1,234 @@
+"""A network by shapes: its parameters, and one forward pass of each kind of layer, with the life times of the real code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobatch.estimate import shapes
+from autobatch.estimate.shapes import Architecture, Linear
+from autobatch.estimate.tape import Storage, Tape, Tensor
+from autobatch.workload.spec import Lora
+
+_NF4_BLOCK = 64
+_FLASH_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Widths in bytes an element, and what is trained.
+
+    Attributes:
+        base: the model's own weights.
+        compute: matrix products; 2 under autocast.
+        autocast: whether products run in a narrower type than the weights.
+        lora: the adapter, or None where every weight is trained.
+        quantization: of the linear layers: none, int8 or nf4.
+
+    """
+
+    base: int
+    compute: int
+    autocast: bool
+    lora: Lora | None
+    quantization: str
+    attention: str
+    liger: bool = False
+    nested_scales: bool = False
+
+
+class Module:
+    """A linear layer with its adapter."""
+
+    def __init__(self, tape: Tape, linear: Linear, numerics: Numerics, *, adapted: bool, quantized: bool) -> None:
+        self.tape, self.linear, self.numerics = tape, linear, numerics
+        self.quantized = quantized
+        trained = numerics.lora is None
+        size = linear.inputs * linear.outputs
+        if quantized:
+            self.weight = tape.new(_quantized_bytes(size, numerics), 1)
+        else:
+            self.weight = tape.new(size, numerics.base, trained=trained)
+        self.bias = tape.new(linear.outputs, numerics.base, trained=trained) if linear.bias else None
+        self.adapter: tuple[Tensor, Tensor] | None = None
+        if adapted and numerics.lora:
+            r = numerics.lora.r
+            self.adapter = (
+                tape.new(r * linear.inputs, 4, trained=True),
+                tape.new(linear.outputs * r, 4, trained=True),
+            )
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """Parameters that are trained."""
+        return [t for t in (self.weight, self.bias, *(self.adapter or ())) if t is not None and t.trained]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        result = self._base(x)
+        if self.adapter is None or self.numerics.lora is None:
+            return result
+        tape, lora = self.tape, self.numerics.lora
+        if self.quantized:
+            result = tape.unary(result)
+        if not (self.quantized and self.numerics.autocast):
+            x = tape.cast(x, 4)
+        down = tape.linear(tape.dropout(x, lora.dropout), self.adapter[0], lora.r)
+        update = tape.unary(tape.linear(down, self.adapter[1], self.linear.outputs))
+        total = tape.add(result, update)
+        return tape.cast(total, result.width)
+
+    def _base(self, x: Tensor) -> Tensor:
+        tape, linear = self.tape, self.linear
+        if not self.quantized:
+            return tape.linear(x, self.weight, linear.outputs)
+        width = x.width
+        x = tape.cast(x, self.numerics.compute)
+        dequantized = self.numerics.compute * linear.inputs * linear.outputs
+        held = Storage(tape.allocator, dequantized)
+        out = tape.op(x.numel // linear.inputs * linear.outputs, self.numerics.compute, (x,), scratch=dequantized)
+        del held
+        return tape.cast(out, width)
+
+
+def _quantized_bytes(size: int, numerics: Numerics) -> int:
+    if numerics.quantization == "int8":
+        return size
+    return size // 2 + size // _NF4_BLOCK * (1 if numerics.nested_scales else 4)
+
+
+class Norm:
+    """A layer norm (LayerNorm, Llama's or T5's RMS norm)."""
+
+    def __init__(self, tape: Tape, width: int, numerics: Numerics, kind: str) -> None:
+        self.tape, self.kind, self.numerics, self.size = tape, kind, numerics, width
+        trained = numerics.lora is None
+        count = 2 if kind == "layer" else 1
+        self.parameters = [tape.new(width, numerics.base, trained=trained) for _ in range(count)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        if self.kind == "layer":
+            return self._layer(x)
+        return self._rms(x)
+
+    def _layer(self, x: Tensor) -> Tensor:
+        tape = self.tape
+        x = tape.cast(x, 4) if self.numerics.autocast else x
+        rows = x.numel // self.size
+        statistics = [tape.new(rows, 4), tape.new(rows, 4)]
+        return tape.op(x.numel, x.width, (x, *self.parameters), (x, *statistics))
+
+    def _rms(self, x: Tensor) -> Tensor:
+        tape, weight = self.tape, self.parameters[0]
+        width = x.width
+        full = tape.cast(x, 4)
+        if self.kind == "rms":
+            x = full
+        squares = tape.unary(full, save_input=True)
+        rows = x.numel // self.size
+        scale = tape.op(rows, 4, (squares,))
+        del squares
+        scale = tape.unary(tape.unary(scale), save_output=True)
+        x = tape.mul(x, scale)
+        if self.kind == "rms" or weight.width == 2:  # noqa: PLR2004 - bytes of a half-precision weight
+            x = tape.cast(x, width if self.kind == "rms" else 2)
+        return tape.mul(weight, x)
+
+
+class Network:
+    """The parameters of a model, and how its pieces run."""
+
+    def __init__(self, tape: Tape, architecture: Architecture, numerics: Numerics) -> None:
+        self.tape, self.shape, self.numerics = tape, architecture, numerics
+        self.norm_kind = {"t5": "t5", "llama": "rms"}.get(architecture.block, "layer")
+        self.modules: list[Module] = []
+        self.norms: list[Norm] = []
+        trained = numerics.lora is None
+        words = architecture.vocabulary * architecture.width
+        self.words = tape.new(words, numerics.base, trained=trained)
+        self.positions = [
+            tape.new(architecture.positions * architecture.width, numerics.base, trained=trained)
+            for _ in range(2 if architecture.seq2seq else 1)
+            if architecture.positions
+        ]
+        self.buckets = [
+            tape.new(architecture.buckets * architecture.heads, numerics.base, trained=trained)
+            for _ in range(2)
+            if architecture.buckets
+        ]
+        self.head = self.words if architecture.tied else tape.new(words, numerics.base, trained=trained)
+
+    def module(self, linear: Linear) -> Module:
+        """Make a linear layer."""
+        lora, kind = self.numerics.lora, self.numerics.quantization
+        adapted = lora is not None and shapes.is_target(linear.name, self.shape, lora)
+        quantized = kind != "none" and not (self.shape.block == "t5" and linear.name == "wo")
+        self.modules.append(Module(self.tape, linear, self.numerics, adapted=adapted, quantized=quantized))
+        return self.modules[-1]
+
+    def norm(self, width: int = 0) -> Norm:
+        """Make a norm of the family's kind."""
+        self.norms.append(Norm(self.tape, width or self.shape.width, self.numerics, self.norm_kind))
+        return self.norms[-1]
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """Every trained parameter, each once."""
+        tables = [self.words, *self.positions, *self.buckets, *([] if self.shape.tied else [self.head])]
+        own = [t for t in tables if t.trained]
+        norms = [p for norm in self.norms for p in norm.parameters if p.trained]
+        return own + norms + [t for module in self.modules for t in module.trained]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: int, bias: Tensor | None = None) -> Tensor:
+        """Attend: fused where it can be, else with scores written out. Sizes: elements of [batch, heads, length, head]."""
+        rows = q.numel // self.shape.projected
+        keys = k.numel // (self.shape.kv_heads * self.shape.head_width)
+        scores = self.shape.heads * rows * keys // batch
+        if self.numerics.attention == "eager":
+            return self._eager(q, k, v, scores, bias)
+        if self.numerics.compute == 4 and self.shape.kv_heads < self.shape.heads:  # noqa: PLR2004 - bytes of fp32
+            return self._math(q, k, v, scores)
+        return self._fused(q, k, v, scores, bias)
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
+        tape, shape = self.tape, self.shape
+        q, k, v = (tape.cast(t, self.numerics.compute) for t in (q, k, v))
+        if bias is not None:
+            bias = tape.cast(bias, self.numerics.compute)
+        rows = q.numel // shape.projected
+        sums = tape.new(rows * shape.heads, 4)
+        scratch = rows * shape.heads * 4
+        if self.numerics.compute == 2:  # noqa: PLR2004 - flash attention, in half precision only
+            scratch += 4 * rows * shape.heads * (-(-shape.head_width // 32) * 32)
+            scratch += 2 * (q.numel - k.numel) * 2 if shape.kv_heads < shape.heads else 0
+        if bias is not None and bias.trained:
+            scratch += scores * self.numerics.compute
+        inputs = (q, k, v) if bias is None else (q, k, v, bias)
+        out = tape.op(q.numel, q.width, inputs, (*inputs, sums), scratch=scratch)
+        if out.trained:
+            slot, slots, saved, size, kind = tape.nodes[-1]
+            tape.nodes[-1] = (slot, slots, (*saved, out.storage), size, kind)
+        return out
+
+    def _math(self, q: Tensor, k: Tensor, v: Tensor, scores: int) -> Tensor:
+        tape = self.tape
+        k, v = tape.op(q.numel, k.width, (k,)), tape.op(q.numel, v.width, (v,))
+        q, k = tape.unary(q), tape.unary(k)
+        weights = tape.op(scores, q.width, (q, k), (q, k))
+        weights = tape.unary(weights, save_output=True)
+        return tape.op(q.numel, q.width, (weights, v), (weights, v))
+
+    def _eager(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
+        tape, dropout = self.tape, self.shape.dropout if self.shape.block == "t5" else 0.0
+        q, k = tape.cast(q, self.numerics.compute), tape.cast(k, self.numerics.compute)
+        weights = tape.op(scores, q.width, (q, k), (q, k))
+        weights = tape.unary(weights)
+        if bias is not None:
+            weights = tape.add(weights, bias)
+        width = weights.width
+        weights = tape.unary(tape.cast(weights, 4), save_output=True)
+        if self.shape.block == "llama":
+            weights = tape.cast(weights, width)
+        weights = tape.cast(tape.dropout(weights, dropout), self.numerics.compute)
+        v = tape.cast(v, self.numerics.compute)
+        return tape.op(q.numel, q.width, (weights, v), (weights, v))
