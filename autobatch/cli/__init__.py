@@ -11,6 +11,9 @@ from autobatch.errors import AutobatchError
 
 COMMANDS: dict[str, str] = {
     "export": "autobatch.cli.export:command",
+    "show": "autobatch.cli.trials:show",
+    "studies": "autobatch.cli.trials:studies",
+    "trials": "autobatch.cli.trials:trials",
 }
 """Command name -> `module:attribute`; a module is imported only when its command is used, so that `--help` is quick."""
 
