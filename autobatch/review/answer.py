@@ -1,0 +1,143 @@
+"""The end of a search in words: what was chosen, what came second, the headroom, the hours, what failed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Any
+
+from autobatch.review import words
+from autobatch.units import GIB, format_duration
+from autobatch.verdict import HINTS, Kind
+
+_SAME = 0.02
+"""Throughputs closer than this share are a tie."""
+
+
+def answer_text(answer: Mapping[str, Any]) -> str:
+    """Return the answer as a person reads it.
+
+    Args:
+        answer: what `Result.to_dict` gives, and where they are known beside it `workload` (`Workload.to_dict`),
+            `limits` (`device_bytes`, `device_fraction`, `host_bytes`, `host_fraction`) and `database` (its path).
+
+    """
+    return words.clean("\n".join(answer_lines(answer)))
+
+
+def answer_lines(answer: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the answer, the most important first."""
+    chosen = answer.get("chosen")
+    parts = [
+        *(_chosen(answer, chosen) if chosen else _nothing(answer)),
+        *_second(answer),
+        *_why_it_stopped(answer),
+        *_failures(answer),
+        *_next_step(answer),
+    ]
+    return list(parts)
+
+
+def training_seconds(workload: Mapping[str, Any], samples_per_s: float | None) -> float | None:
+    """Return the seconds that the whole training takes: epochs x samples / throughput; None where one is unknown."""
+    samples = (workload.get("train_samples") or 0) * (workload.get("epochs") or 0)
+    return samples / samples_per_s if samples and samples_per_s else None
+
+
+def training_words(workload: Mapping[str, Any]) -> str:
+    """Say how long the whole training is: `3 epochs of 12,457 samples`."""
+    epochs = workload.get("epochs") or 0
+    return f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {workload.get('train_samples', 0):,} samples"
+
+
+def headroom(answer: Mapping[str, Any]) -> list[str]:
+    """Say how much memory is left on the card and on the host, one line each, as far as it is known."""
+    chosen = answer.get("chosen") or {}
+    measured, limits = chosen.get("measurements") or {}, answer.get("limits") or {}
+    card = measured.get("device_peak_used_bytes") or measured.get("device_peak_reserved_bytes")
+    host = measured.get("host_peak_bytes")
+    rooms = [_room("card", card, limits.get("device_bytes"), limits.get("device_fraction"))] if card else []
+    return rooms + ([_room("host", host, limits.get("host_bytes"), limits.get("host_fraction"))] if host else [])
+
+
+def _room(place: str, used: float, size: float | None, fraction: float | None) -> str:
+    if not size:
+        return f"{place}: {used / GIB:.1f} GiB at most"
+    safe = size * (fraction or 1.0)
+    below = f"{(safe - used) / GIB:.1f} GiB below the safe limit of {safe / GIB:.1f} GiB"
+    return f"{place}: {used / GIB:.1f} of {size / GIB:.1f} GiB at most ({words.percent(used / size)}), {below}"
+
+
+def _chosen(answer: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[str]:
+    measured = chosen["measurements"]
+    workload = answer.get("workload") or {}
+    yield f"Chosen: {words.configuration(chosen['configuration'])}"
+    step = f"{words.number(measured.get('step_s'))} s/step"
+    tokens = f", {words.number(measured['tokens_per_s'])} tokens/s" if measured.get("tokens_per_s") else ""
+    yield f"  speed     {words.number(measured.get('samples_per_s'))} samples/s{tokens}, {step}"
+    seconds = training_seconds(workload, measured.get("samples_per_s"))
+    if seconds is not None:
+        yield f"  training  {training_words(workload)} in about {format_duration(seconds)}, evaluation not counted"
+    for line in headroom(answer):
+        yield f"  memory    {line}"
+    yield f"  measured  trial {chosen['trial']}, {_sureness(chosen)}"
+
+
+def _sureness(chosen: Mapping[str, Any]) -> str:
+    if not chosen.get("confirmed"):
+        return "one short probe; not confirmed in a fresh, longer one"
+    error = chosen["measurements"].get("micro_step_rel_error")
+    return "confirmed in a fresh process" + (f", +/- {words.percent(error, 1)}" if error is not None else "")
+
+
+def _nothing(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield "Nothing was chosen: no configuration that was tried ran within the limits."
+    if answer.get("advice"):
+        yield f"  What would help: {answer['advice']}"
+
+
+def _second(answer: Mapping[str, Any]) -> Iterator[str]:
+    second, chosen = answer.get("runner_up"), answer.get("chosen")
+    if not second or not chosen:
+        return
+    yield f"Second: {words.configuration(second['configuration'])}"
+    yield f"  {words.number(second['measurements'].get('samples_per_s'))} samples/s{compared(answer)}"
+
+
+def compared(answer: Mapping[str, Any]) -> str:
+    """Say the second beside the chosen one, over the whole training: `: 104 min for the training, 18 min longer`."""
+    rates = [answer[place]["measurements"].get("samples_per_s") for place in ("chosen", "runner_up")]
+    workload = answer.get("workload") or {}
+    best, other = (training_seconds(workload, rate) for rate in rates)
+    if best is None or other is None or not all(rates):
+        return ""
+    said = f": {format_duration(other)} for the training against {format_duration(best)}"
+    if abs(rates[1] / rates[0] - 1) <= _SAME:
+        return said + ", as good as equal; the chosen one needs less memory or fewer workers"
+    return said + f", {format_duration(abs(other - best))} {'longer' if other > best else 'shorter'}"
+
+
+def _why_it_stopped(answer: Mapping[str, Any]) -> Iterator[str]:
+    stopped = str(answer.get("stopped") or "not said").rstrip(".")
+    yield f"Stopped: {stopped}."
+    gain = answer.get("remaining_gain")
+    left = f"; {words.percent(gain, 1)} left to gain, as far as the search can tell" if gain is not None else ""
+    spent = format_duration(answer.get("elapsed_s") or 0.0)
+    yield f"  {answer.get('probes', 0)} probes in {spent}{left}"
+
+
+def _failures(answer: Mapping[str, Any]) -> Iterator[str]:
+    failures = {kind: n for kind, n in (answer.get("failures") or {}).items() if kind != Kind.HOPELESS}
+    if failures:
+        yield f"Failed: {sum(failures.values())} probes."
+    for kind, count in sorted(failures.items(), key=lambda item: -item[1]):
+        yield f"  {count} x {kind}: {HINTS[Kind(kind)] if kind in set(Kind) else ''}"
+
+
+def _next_step(answer: Mapping[str, Any]) -> Iterator[str]:
+    if answer.get("interrupted"):
+        yield "Interrupted: the same command goes on where this stopped."
+    if answer.get("chosen"):
+        database = answer.get("database")
+        where = f" --db {quote(str(database))}" if database and database != "trials.db" else ""
+        yield f"Next: autobatch export best.yaml --study {quote(str(answer.get('study')))}{where}"

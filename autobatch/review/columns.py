@@ -1,0 +1,95 @@
+"""What `studies` and `trials` list, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from autobatch import attributes
+from autobatch.review import terminal, words
+from autobatch.review.database import Database
+from autobatch.review.listing import Column, emit
+from autobatch.review.records import Study, Trial
+from autobatch.settings import SETTINGS, Scalar
+from autobatch.units import format_duration
+
+TABLE_ROWS = 50
+"""Rows of a table unless told; JSON and CSV are whole."""
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _brief(settings: Mapping[str, Scalar]) -> str:
+    return words.configuration(settings, brief=True)
+
+
+def _when(text: str) -> str:
+    return text[:16].replace("T", " ")
+
+
+STUDY_COLUMNS: tuple[Column[Study], ...] = (
+    Column("study", "study", lambda study: study.name),
+    Column("model", "model", lambda study: study.model),
+    Column("trials", "trials", lambda study: study.trials, str, right=True),
+    Column("running", "running", lambda study: study.by_state.get("RUNNING", 0), str, right=True),
+    Column("best_samples_per_s", "best samples/s", lambda study: study.best_samples_per_s, words.number, right=True),
+    Column("started", "started", lambda study: _iso(study.start_s), _when),
+    Column("last_activity", "last activity", lambda study: _iso(study.end_s), _when),
+)
+
+TRIAL_COLUMNS: tuple[Column[Trial], ...] = (
+    Column("trial", "trial", lambda trial: trial.number, str, right=True),
+    Column("stage", "stage", lambda trial: trial.attributes.get(attributes.STAGE)),
+    Column("settings", "settings", lambda trial: dict(trial.settings), _brief),
+    Column("verdict", "verdict", lambda trial: trial.verdict),
+    Column("samples_per_s", "samples/s", lambda trial: trial.samples_per_s, words.number, right=True),
+    Column("step_s", "s/step", lambda trial: trial.figure(attributes.STEP_S), words.number, right=True),
+    Column(
+        "device_peak_gib",
+        "card GiB",
+        lambda trial: trial.figure(attributes.DEVICE_PEAK_GIB),
+        "{:.1f}".format,
+        right=True,
+    ),
+    Column(
+        "host_peak_gib", "host GiB", lambda trial: trial.figure(attributes.HOST_PEAK_GIB), "{:.1f}".format, right=True
+    ),
+    Column("probe_s", "probe", lambda trial: trial.figure(attributes.PROBE_S), format_duration, right=True),
+    Column("hint", "in words", lambda trial: None if trial.ok else trial.hint),
+)
+
+
+def _setting_column(name: str) -> Column[Trial]:
+    return Column(name, name, lambda trial: trial.settings.get(name))
+
+
+_FLAT_COLUMNS = (
+    *(column for column in TRIAL_COLUMNS if column.name != "settings"),
+    *(_setting_column(name) for name in SETTINGS),
+)
+"""For CSV, where every setting has a column of its own."""
+
+
+def list_trials(path: Path, name: str | None, *, failed: bool, limit: int | None, form: str | None) -> None:
+    """Print the trials of a study, the newest first; a limit of 0 means all.
+
+    Raises:
+        DatabaseError: the database cannot be read.
+        UsageError: there is no such study.
+
+    """
+    database = Database(path)
+    study = database.study(name)
+    most = (TABLE_ROWS if form is None else 0) if limit is None else limit
+    rows = database.trials(study, limit=most or None, failed=failed)
+    columns = _FLAT_COLUMNS if form == "csv" else TRIAL_COLUMNS
+    emit(rows, columns, form, title=f"{study.name}: {study.trials:,} trials")
+    if form is None and limit is None and study.trials > TABLE_ROWS:
+        terminal.say(f"The newest {TABLE_ROWS} are shown: --limit 0 shows all.", err=True)

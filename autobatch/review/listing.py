@@ -1,0 +1,82 @@
+"""One way to list things: as a table for a person, as JSON or as CSV, in every command with the same flags."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import click
+
+from autobatch.review import terminal
+from autobatch.review.words import one_line
+
+Row = TypeVar("Row")
+Command = TypeVar("Command", bound=Callable[..., Any])
+Form = Literal["table", "json", "csv"]
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """One column: its name in JSON and CSV, its heading, its value, and the value in words."""
+
+    name: str
+    heading: str
+    value: Callable[[Row], Any]
+    text: Callable[[Any], str] = one_line
+    right: bool = False
+    """Figures stand to the right."""
+
+
+def output_options(command: Command) -> Command:
+    """Give a listing command the flags `--json` and `--csv`; it receives `form`."""
+    flags = [
+        click.option("--json", "form", flag_value="json", help="Print JSON."),
+        click.option("--csv", "form", flag_value="csv", help="Print CSV with a header."),
+    ]
+    for flag in flags:
+        command = flag(command)
+    return command
+
+
+def emit(rows: Iterable[Row], columns: Iterable[Column[Row]], form: str | None, title: str = "") -> None:
+    """Print rows on standard output; JSON and CSV are written as the rows come."""
+    shown = list(columns)
+    if form == "json":
+        _json(rows, shown)
+    elif form == "csv":
+        _csv(rows, shown)
+    else:
+        _table(rows, shown, title)
+
+
+def _json(rows: Iterable[Row], columns: list[Column[Row]]) -> None:
+    lead = "["
+    for row in rows:
+        terminal.say(lead + "\n " + json.dumps({column.name: column.value(row) for column in columns}), end="")
+        lead = ","
+    terminal.say("\n]" if lead == "," else "[]")
+
+
+def _csv(rows: Iterable[Row], columns: list[Column[Row]]) -> None:
+    writer = csv.writer(terminal.tolerant(sys.stdout), lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    for row in rows:
+        writer.writerow(["" if (value := column.value(row)) is None else value for column in columns])
+
+
+def _table(rows: Iterable[Row], columns: list[Column[Row]], title: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(one_line(title), style="bold") if title else None, title_justify="left", box=None)
+    for column in columns:
+        table.add_column(Text(column.heading, style="bold"), justify="right" if column.right else "left")
+    for row in rows:
+        values = (column.value(row) for column in columns)
+        cells = ("" if v is None else c.text(v) for c, v in zip(columns, values, strict=True))
+        table.add_row(*(Text(cell) for cell in cells))
+    terminal.console(sys.stdout).print(table)

@@ -1,0 +1,119 @@
+"""What is known of a running search at this moment: the events put it together, the views show it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from autobatch import attributes
+from autobatch.request import Limits
+from autobatch.review import words
+from autobatch.settings import Configuration
+from autobatch.units import GIB, format_duration
+from autobatch.verdict import Kind, Verdict
+
+LAST_VERDICTS = 5
+
+
+class Watch(Protocol):
+    """Reads how the probe at work stands: `phase`, `device_bytes`, `host_bytes`, as far as they are known."""
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return the present standing; quick, and it never raises."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a view should know before the search begins; all of it may be left out."""
+
+    model: str = ""
+    budget_s: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    watch: Watch | None = None
+
+
+@dataclass
+class Picture:
+    """The standing of a search."""
+
+    scene: Scene = field(default_factory=Scene)
+    clock: Callable[[], float] = time.monotonic
+    stage: str = "preparing"
+    running: tuple[int, Configuration, Mapping[str, Any]] | None = None
+    running_since: float = 0.0
+    best: tuple[int, Configuration, Verdict] | None = None
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_VERDICTS))
+    counts: Counter[str] = field(default_factory=Counter)
+    note: str = ""
+    started: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.started = self.clock()
+
+    def trial_started(self, number: int, configuration: Configuration, why: Mapping[str, Any]) -> None:
+        """Take in that a probe begins."""
+        self.running, self.running_since = (number, configuration, why), self.clock()
+
+    def trial_finished(self, number: int, configuration: Configuration, verdict: Verdict) -> str:
+        """Take in that a probe has ended; return that in one line."""
+        self.running = None
+        self.counts["ok" if verdict.ok else "failed"] += verdict.kind is not Kind.HOPELESS
+        better = verdict.ok and rate(verdict) > (rate(self.best[2]) if self.best else 0.0)
+        if better:
+            self.best = number, configuration, verdict
+        line = verdict_line(number, configuration, verdict) + (" (best so far)" if better else "")
+        self.last.append(line)
+        return line
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the search began."""
+        return self.clock() - self.started
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds of the budget that are left; None without a budget."""
+        return None if self.scene.budget_s is None else max(0.0, self.scene.budget_s - self.elapsed_s)
+
+    @property
+    def best_line(self) -> str:
+        """The best configuration so far."""
+        if self.best is None:
+            return "none yet"
+        number, configuration, verdict = self.best
+        return (
+            f"{words.number(rate(verdict))} samples/s, trial {number}: {words.configuration(configuration, brief=True)}"
+        )
+
+    def standing(self) -> Mapping[str, Any]:
+        """Return phase and memory of the probe at work."""
+        return self.scene.watch() if self.scene.watch and self.running else {}
+
+
+def rate(verdict: Verdict) -> float:
+    """Return the measured throughput, 0 without one."""
+    return verdict.measurements.samples_per_s or 0.0
+
+
+def verdict_line(number: int, configuration: Configuration, verdict: Verdict) -> str:
+    """Say how a trial ended in one line."""
+    what = f"trial {number}: {words.configuration(configuration, brief=True)}"
+    if not verdict.ok:
+        return f"{what}: {verdict.kind}. {verdict.hint}"
+    peak = verdict.measurements.device_peak_used_bytes
+    memory = f", {peak / GIB:.1f} GiB" if peak else ""
+    return f"{what}: {words.number(rate(verdict))} samples/s{memory}, in {format_duration(verdict.duration_s)}"
+
+
+def expectation(why: Mapping[str, Any]) -> str:
+    """Say why a trial is run and what is expected of it, in one line."""
+    parts = [words.one_line(why[attributes.WHY])] if why.get(attributes.WHY) else []
+    rate_expected, peak = why.get(attributes.PREDICTED_SAMPLES_PER_S), why.get(attributes.PREDICTED_PEAK_GIB)
+    parts += [f"{words.number(rate_expected)} samples/s expected"] if rate_expected else []
+    parts += [f"{peak:.1f} GiB expected"] if peak else []
+    chance = why.get(attributes.CHANCE_TO_FIT)
+    return ", ".join([*parts, *([f"{words.percent(chance)} to fit"] if chance is not None else [])])

@@ -1,0 +1,67 @@
+from recorded import answer
+
+from autobatch.review.answer import answer_text, compared, training_seconds
+
+
+def test_the_answer_says_what_a_person_asks():
+    text = answer_text(answer())
+    assert text.splitlines()[0].startswith("Chosen: micro-batch 8 x accumulation 2, lora, bf16")
+    assert "12.1 samples/s" in text
+    assert "1 epoch of 12,457 samples in about 17 min" in text
+    assert "18.1 of 24.0 GiB at most (75 %), 2.3 GiB below the safe limit of 20.4 GiB" in text
+    assert "Second: micro-batch 4 x accumulation 4" in text
+    assert "19 min for the training against 17 min, 2 min longer" in text
+    assert "confirmed in a fresh process" in text
+    assert "0.4 % left to gain" in text
+    assert "2 x cuda_oom_train: Training does not fit on the card" in text
+    assert "autobatch export best.yaml --study 'llama-3.2-korean-3b on 24 GiB'" in text
+
+
+def test_one_left_for_being_slow_is_no_failure():
+    assert "hopeless" not in answer_text(answer())
+    assert "Failed: 4 probes." in answer_text(answer())
+
+
+def test_the_field_notes_comparison_of_86_and_104_minutes():
+    workload = {"train_samples": 12_457, "epochs": 1.0}
+    rates = {"chosen": 16 / 6.6, "runner_up": 32 / 16.0}
+    said = compared({"workload": workload} | {k: {"measurements": {"samples_per_s": v}} for k, v in rates.items()})
+    assert said == ": 1 h 44 min for the training against 86 min, 18 min longer"
+
+
+def test_a_tie_is_called_one():
+    found = answer()
+    found["runner_up"]["measurements"]["samples_per_s"] = found["chosen"]["measurements"]["samples_per_s"] * 1.01
+    assert "as good as equal" in answer_text(found)
+
+
+def test_nothing_feasible_says_what_would_help():
+    found = answer() | {"chosen": None, "runner_up": None, "advice": "a card of 40 GiB, or 8-bit weights"}
+    text = answer_text(found)
+    assert text.startswith("Nothing was chosen")
+    assert "What would help: a card of 40 GiB" in text
+    assert "export" not in text
+
+
+def test_an_answer_without_workload_and_limits_is_still_told():
+    found = {key: value for key, value in answer().items() if key not in {"workload", "limits"}}
+    text = answer_text(found)
+    assert "card: 18.1 GiB at most" in text
+    assert "training" not in text.split("Next")[0].split("Failed")[0]
+
+
+def test_an_unconfirmed_choice_and_an_interruption_are_said():
+    found = answer() | {"interrupted": True}
+    found["chosen"]["confirmed"] = False
+    assert "not confirmed" in answer_text(found)
+    assert "the same command goes on" in answer_text(found)
+
+
+def test_names_cannot_drive_the_terminal():
+    assert "\x1b" not in answer_text(answer() | {"stopped": "\x1b[31mred"})
+
+
+def test_training_seconds_are_epochs_times_samples_over_throughput():
+    assert training_seconds({"train_samples": 100, "epochs": 3}, 10.0) == 30.0
+    assert training_seconds({"train_samples": 100, "epochs": 3}, None) is None
+    assert training_seconds({}, 10.0) is None

@@ -1,0 +1,148 @@
+import io
+import os
+import pty
+
+import pytest
+import recorded
+
+from autobatch import attributes
+from autobatch.review import terminal
+from autobatch.review.live import LiveView, PlainView, QuietView, make_view
+from autobatch.review.picture import Picture, Scene
+from autobatch.settings import Configuration
+from autobatch.units import GIB
+from autobatch.verdict import Kind
+
+TRIED = Configuration(per_device_train_batch_size=8, gradient_accumulation_steps=2, precision="bf16")
+WHY = {
+    attributes.WHY: "most expected gain for its time",
+    attributes.PREDICTED_SAMPLES_PER_S: 12.0,
+    attributes.PREDICTED_PEAK_GIB: 18.2,
+    attributes.CHANCE_TO_FIT: 0.93,
+}
+OK = recorded.verdict(Kind.OK, 8, 2, 0.66, 18.0)
+OOM = recorded.verdict(Kind.CUDA_OOM_TRAIN, 16, 2, None, None)
+
+
+def written(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+
+
+def content(stream: io.TextIOWrapper) -> str:
+    return stream.buffer.getvalue().decode(stream.encoding)
+
+
+def drive(view) -> None:
+    view.begin(Scene("한국어-요약", 1800.0, recorded.LIMITS, lambda: {"phase": "worst_case", "device_bytes": 12 * GIB}))
+    view.stage("search")
+    view.trial_started(0, TRIED, WHY)
+    view.trial_finished(0, TRIED, OK)
+    view.trial_started(1, TRIED.replace(per_device_train_batch_size=16, gradient_accumulation_steps=1), {})
+    view.trial_finished(1, TRIED.replace(per_device_train_batch_size=16, gradient_accumulation_steps=1), OOM)
+    view.message("카드가 비기를 기다립니다")
+    view.trial_started(2, TRIED, WHY)
+
+
+def rendered(view: LiveView, encoding: str, width: int = 100) -> str:
+    from rich.console import Console
+
+    stream = written(encoding)
+    console = Console(file=terminal.tolerant(stream), width=width, force_terminal=True, color_system=None)
+    console.print(view.render())
+    return content(stream)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "euc-kr"])
+def test_plain_lines_on_any_encoding(encoding):
+    stream = written(encoding)
+    drive(PlainView(stream))
+    lines = content(stream).splitlines()
+    assert len(lines) == 7
+    assert "trial 0 starts: micro-batch 8 x 2, bf16" in lines[1]
+    assert "12.0 samples/s expected, 18.2 GiB expected, 93 % to fit" in lines[1]
+    assert "trial 0: micro-batch 8 x 2, bf16, 2 workers: 12.0 samples/s, 18.0 GiB, in 8 s (best so far)" in lines[2]
+    assert "cuda_oom_train. Training does not fit on the card" in lines[4]
+    assert ("카드가" in lines[5]) == (encoding in {"utf-8", "euc-kr"})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "euc-kr"])
+def test_the_panel_shows_the_standing_on_any_encoding(encoding):
+    view = LiveView(written("utf-8"))
+    drive(view)
+    text = rendered(view, encoding)
+    for expected in (
+        "30 min left of 30 min",
+        "trial 2, worst_case",
+        "12.0 of 24.0 GiB, safe to 20.4",
+        "0.0 of 60.0 GiB, safe to 48.0",
+        "12.0 samples/s, trial 0",
+        "1 ran, 1 failed, stage search",
+        "most expected gain for its time",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_every_line_of_the_panel_is_as_wide_as_the_terminal_with_hangul_too(width):
+    from rich.cells import cell_len
+
+    view = LiveView(written("utf-8"))
+    drive(view)
+    assert {cell_len(line) for line in rendered(view, "utf-8", width).splitlines()} == {width}
+
+
+def test_ascii_terminals_get_ascii_alone():
+    view = LiveView(written("utf-8"))
+    view.begin(Scene("kobart", 60.0, recorded.LIMITS))
+    view.trial_started(0, TRIED, WHY)
+    text = rendered(view, "ascii")
+    assert text.isascii()
+    assert "?" not in text
+
+
+def test_make_view_suits_the_stream():
+    assert isinstance(make_view(io.StringIO()), PlainView)
+    assert isinstance(make_view(io.StringIO(), quiet=True), QuietView)
+
+
+def test_a_real_terminal_gets_the_panel_and_is_left_clean(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        with make_view(stream, color=False) as view:
+            assert isinstance(view, LiveView)
+            drive(view)
+        shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "autobatch search" in shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+    assert "\x1b[3" not in shown.replace("\x1b[?25", "")  # no colour
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        assert isinstance(make_view(stream), PlainView)
+    os.close(leader)
+
+
+def test_the_best_is_the_fastest_that_ran():
+    picture = Picture()
+    slower = recorded.verdict(Kind.OK, 4, 2, 0.36, 12.4)
+    over = recorded.verdict(Kind.OVER_LIMIT, 8, 2, 0.1, 23.0)
+    for number, verdict in enumerate([slower, OK, over, slower]):
+        picture.trial_finished(number, TRIED, verdict)
+    assert picture.best is not None
+    assert picture.best[0] == 1
+    assert "best so far" not in picture.last[-1]
+
+
+def test_the_budget_runs_down_and_not_below_zero():
+    now = [0.0]
+    picture = Picture(Scene(budget_s=10.0), clock=lambda: now[0])
+    now[0] = 4.0
+    assert picture.left_s == 6.0
+    now[0] = 40.0
+    assert picture.left_s == 0.0
+    assert Picture().left_s is None
