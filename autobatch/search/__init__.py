@@ -1,1 +1,1 @@
-"""The search: objective, sampler, memory and time models, budget, confirmation."""
+"""The search: an Optuna study over one workload on one machine, its samplers, its stages and its answer."""

@@ -1,0 +1,63 @@
+"""The last stage: the finalists again, longer, in fresh processes; the one confirmed best is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autobatch import attributes
+from autobatch.request import Plan
+from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.desk import Desk
+from autobatch.search.facts import Fact
+from autobatch.search.judge import Core, Judge, latest, preferred
+from autobatch.search.samplers import core
+from autobatch.settings import Scalar
+
+LARGEST_CONFIRMATIONS = 4
+DEADLINE_S = 300.0
+
+
+@dataclass
+class Confirmation:
+    """Confirms finalists one after the other until the best is a confirmed one and no other is worth comparing."""
+
+    desk: Desk
+    judge: Judge
+    budget: Budget
+    tuned: Mapping[str, Scalar]
+    """Loader and eval settings for every finalist."""
+    tie: float
+
+    def run(self) -> Core | None:
+        """Return the chosen configuration's key; None where nothing is safe."""
+        for _ in range(LARGEST_CONFIRMATIONS):
+            finalist, reason = self._next()
+            if finalist is None or self.budget.left_s < typical_probe_s(self.desk.facts):
+                break
+            self._confirm(finalist, reason)
+        return self._chosen()
+
+    def _chosen(self) -> Core | None:
+        scores = self.judge.scores(self.desk.facts)
+        confirmed = {key: score for key, score in scores.items() if key in self._settled()}
+        return preferred(confirmed or scores, self.desk.facts, self.tie)
+
+    def _next(self) -> tuple[Core | None, str]:
+        facts, settled = self.desk.facts, self._settled()
+        best = preferred(self.judge.scores(facts), facts, self.tie)
+        if best is None:
+            return None, "nothing to confirm"
+        if best not in settled:
+            return best, "confirms the best"
+        return self.judge.contender(facts, best, settled), "confirms a rival of the best"
+
+    def _settled(self) -> frozenset[Core]:
+        return frozenset(core(fact.configuration) for fact in self.desk.facts if fact.purpose == "confirm")
+
+    def _confirm(self, key: Core, reason: str) -> Fact:
+        fact = latest(self.desk.facts, key)
+        assert fact is not None
+        plan = Plan(purpose="confirm", max_seconds=min(DEADLINE_S, self.budget.left_s))
+        configuration = fact.configuration.replace(self.tuned)
+        return self.desk.probe(configuration, plan, "confirm", {attributes.WHY: reason})

@@ -1,0 +1,152 @@
+"""One probe from question to answer: Optuna trial, ledger row, runner, attributes, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from autobatch import attributes
+from autobatch.request import Limits, Plan, Runner
+from autobatch.search import facts as kept
+from autobatch.search.facts import Fact
+from autobatch.search.seams import Entry, Ledger, Observer
+from autobatch.search.study import distributions, parameters
+from autobatch.settings import Configuration, SearchSpace
+from autobatch.verdict import Kind, Verdict
+
+LARGEST_REPEATS = 3
+"""A disturbed measurement is made again this often at most."""
+
+
+class Pinned(BaseSampler):
+    """Proposes the one set of parameters it was given."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+
+    def infer_relative_search_space(
+        self,
+        study: optuna.Study,  # noqa: ARG002 - the sampler's interface
+        trial: FrozenTrial,  # noqa: ARG002 - the sampler's interface
+    ) -> dict[str, BaseDistribution]:
+        """Return nothing: every parameter is given one by one."""
+        return {}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,  # noqa: ARG002 - the sampler's interface
+        trial: FrozenTrial,  # noqa: ARG002 - the sampler's interface
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002 - the sampler's interface
+    ) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,  # noqa: ARG002 - the sampler's interface
+        trial: FrozenTrial,  # noqa: ARG002 - the sampler's interface
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002 - the sampler's interface
+    ) -> Any:  # noqa: ANN401 - a parameter may be of any type
+        """Return the given value."""
+        return self._parameters[param_name]
+
+
+@dataclass
+class Desk:
+    """Runs probes of one study and keeps their facts.
+
+    Attributes:
+        deadline_s: ceiling of one probe, in seconds.
+
+    """
+
+    study: optuna.Study
+    space: SearchSpace
+    runner: Runner
+    ledger: Ledger
+    limits: Limits
+    observer: Observer
+    facts: list[Fact] = field(default_factory=list)
+    probes: int = 0
+    probe_seconds: float = 0.0
+
+    def probe(self, configuration: Configuration, plan: Plan, stage: str, why: Mapping[str, Any]) -> Fact:
+        """Probe a configuration; a measurement that another process disturbed is made again.
+
+        Raises:
+            KeyboardInterrupt: the trial is failed and its ledger row closed before it goes on.
+
+        """
+        for _ in range(LARGEST_REPEATS):
+            fact = self._once(self._ask(configuration), configuration, plan, stage, why)
+            if fact.verdict.kind is not Kind.DISTURBED:
+                break
+        return fact
+
+    def propose(self) -> Trial:
+        """Ask the study's own sampler."""
+        return self.study.ask(distributions(self.space))
+
+    def run(self, trial: Trial, configuration: Configuration, plan: Plan, why: Mapping[str, Any]) -> Fact:
+        """Probe what the study's own sampler proposed."""
+        fact = self._once(trial, configuration, plan, "search", why)
+        if fact.verdict.kind is Kind.DISTURBED:
+            return self.probe(configuration, plan, "search", why)
+        return fact
+
+    def repeat(self, trial: Trial, earlier: Fact) -> None:
+        """Answer a proposal that was measured before with the same measurement, at no cost."""
+        verdict = replace(earlier.verdict, duration_s=0.0)
+        kept.write_why(trial, {attributes.WHY: f"proposed again: measured in trial {earlier.number}"})
+        self._tell(trial, replace(earlier, number=trial.number, verdict=verdict))
+
+    def reject(self, trial: Trial, reason: str) -> None:
+        """Close a proposal that cannot be tried."""
+        kept.write_why(trial, {attributes.WHY: reason})
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def _ask(self, configuration: Configuration) -> Trial:
+        usual = self.study.sampler
+        self.study.sampler = Pinned(parameters(configuration, self.space))
+        try:
+            return self.study.ask(distributions(self.space))
+        finally:
+            self.study.sampler = usual
+
+    def _once(self, trial: Trial, configuration: Configuration, plan: Plan, stage: str, why: Mapping[str, Any]) -> Fact:
+        kept.write_why(trial, why)
+        entry = self.ledger.begin(self.study.study_name, trial.number, configuration, plan.purpose, stage)
+        self.observer.trial_started(trial.number, configuration, why)
+        verdict = self._verdict(trial, entry, configuration, plan)
+        entry.finish(verdict)
+        fact = Fact(trial.number, configuration, stage, plan.purpose, verdict)
+        self.probes += 1
+        self.probe_seconds += verdict.duration_s
+        self._tell(trial, fact)
+        if verdict.kind is not Kind.DISTURBED:
+            self.facts.append(fact)
+        self.observer.trial_finished(trial.number, configuration, verdict)
+        return fact
+
+    def _verdict(self, trial: Trial, entry: Entry, configuration: Configuration, plan: Plan) -> Verdict:
+        try:
+            return self.runner.run(configuration, plan, entry)
+        except BaseException as error:
+            # the row must not look like a probe that took the machine down with it
+            entry.finish(Verdict(Kind.KILLED, evidence={"ended_by": type(error).__name__}))
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+
+    def _tell(self, trial: Trial, fact: Fact) -> None:
+        kept.write(trial, fact, self.limits)
+        if fact.verdict.kind is Kind.DISTURBED:
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial, fact.samples_per_s)

@@ -1,0 +1,161 @@
+"""The search itself: three stages over one Optuna study, one seam to whatever runs the probes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+
+from autobatch import attributes
+from autobatch.request import Limits, Runner
+from autobatch.search import facts as kept
+from autobatch.search.advice import what_would_fit
+from autobatch.search.budget import Budget, Clock
+from autobatch.search.confirm import Confirmation
+from autobatch.search.desk import Desk
+from autobatch.search.first_stage import FirstStage, initial_settings
+from autobatch.search.judge import Core, Judge, PlainJudge, latest
+from autobatch.search.prior import Predict
+from autobatch.search.quarantine import allowed
+from autobatch.search.result import Choice, Result, failures
+from autobatch.search.samplers import CandidateSampler, generic
+from autobatch.search.seams import Ledger, NullLedger, NullObserver, Observer
+from autobatch.search.structured import StructuredSampler
+from autobatch.search.study import open_study
+from autobatch.search.tuning import tune
+from autobatch.settings import ARM_KEYS, MICRO_BATCH, Configuration, Scalar, SearchSpace
+from autobatch.workload.spec import Workload
+
+THRESHOLD = 0.01
+TIE = 0.02
+INTERRUPTED = "interrupted"
+
+
+@dataclass
+class Search:
+    """One search over one workload on one machine.
+
+    Attributes:
+        workload: what must not change.
+        space: settings that vary and those that do not.
+        runner: runs probes: a GPU, a CPU or a recorded surface.
+        storage: Optuna's storage.
+        limits: memory that is safe.
+        study_name: a study of that name is gone on with.
+        budget_s: wall clock for everything, in seconds.
+        threshold: the search ends when the best probe left is expected to gain less than this share.
+        tie: within this share of the best, less memory wins; 0 turns it off.
+        candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
+        predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
+        phase: `train`, or `inference` for the inference batch alone.
+
+    """
+
+    workload: Workload
+    space: SearchSpace
+    runner: Runner
+    storage: BaseStorage
+    limits: Limits
+    study_name: str = "autobatch"
+    ledger: Ledger = field(default_factory=NullLedger)
+    sampler_name: str = "structured"
+    budget_s: float = 1800.0
+    seed: int = 0
+    clock: Clock = time.monotonic
+    observer: Observer = field(default_factory=NullObserver)
+    threshold: float = THRESHOLD
+    tie: float = TIE
+    candidates: Sequence[Configuration] | None = None
+    predict: Predict | None = None
+    phase: str = "train"
+
+    def run(self) -> Result:
+        """Search to the end, and return the answer.
+
+        Raises:
+            UsageError: the study's name belongs to another workload or space, or the sampler is unknown.
+            AutobatchError: what the runner or the store raises; what was measured is kept.
+
+        """
+        self._budget = Budget(self.budget_s, self.clock)
+        study = open_study(self.storage, self.study_name, self.workload, self.space, self.limits)
+        self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer)
+        self._desk.facts.extend(kept.read_all(study, self.space))
+        self._sampler = self._make_sampler()
+        study.sampler = self._sampler
+        result = self._guarded()
+        study.set_user_attr(attributes.ANSWER, json.dumps(result.to_dict(), ensure_ascii=False))
+        return result
+
+    def _guarded(self) -> Result:
+        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.threshold)
+        chosen: Core | None = None
+        interrupted = False
+        try:
+            chosen = self._stages(first)
+        except KeyboardInterrupt:
+            interrupted = True
+            first.stopped = INTERRUPTED
+        return self._result(first, chosen or self._best(), interrupted=interrupted)
+
+    def _stages(self, first: FirstStage) -> Core | None:
+        judge = self._judge()
+        self.observer.stage("search")
+        first.run()
+        tuned: Mapping[str, Scalar] = tune(self._desk, self._best(), self._budget, self.observer)
+        self.observer.stage("confirm")
+        return Confirmation(self._desk, judge, self._budget, tuned, self.tie).run()
+
+    def _judge(self) -> Judge:
+        return self._sampler if isinstance(self._sampler, StructuredSampler) else PlainJudge()
+
+    def _best(self) -> Core | None:
+        scores = self._judge().scores(self._desk.facts)
+        return max(scores, key=lambda key: scores[key], default=None)
+
+    def _make_sampler(self) -> BaseSampler:
+        held = initial_settings(self.space)
+        usual = self.candidates if self.candidates is not None else self.space.grid()
+        ready = [self.space.at({**_arm(c), **held}, c.micro_batch) for c in usual]
+        self._allowed = allowed(ready, self.ledger.quarantined(self.study_name), self.predict)
+        if self.sampler_name == "grid":
+            return CandidateSampler(self.space, self._allowed, self.seed)
+        if self.sampler_name == "structured":
+            return StructuredSampler(
+                self.space, self._allowed, self.limits, self.predict, threshold=self.threshold, seed=self.seed
+            )
+        return generic(self.sampler_name, self.seed, held)
+
+    def _result(self, first: FirstStage, chosen: Core | None, *, interrupted: bool) -> Result:
+        facts = self._desk.facts
+        others = {k: v for k, v in self._judge().scores(facts).items() if k != chosen}
+        second = max(others, key=lambda key: others[key], default=None)
+        return Result(
+            study=self.study_name,
+            chosen=_choice(facts, chosen),
+            runner_up=_choice(facts, second),
+            stopped=first.stopped,
+            trials=len(facts),
+            probes=self._desk.probes,
+            failures=failures(facts),
+            remaining_gain=first.gain,
+            probe_seconds=self._desk.probe_seconds,
+            elapsed_s=self._budget.elapsed_s,
+            interrupted=interrupted,
+            advice=None if chosen else what_would_fit(facts, self._sampler, self.limits),
+        )
+
+
+def _arm(configuration: Configuration) -> dict[str, Scalar]:
+    return {name: configuration[name] for name in ARM_KEYS}
+
+
+def _choice(facts: Sequence[kept.Fact], key: Core | None) -> Choice | None:
+    fact = latest(facts, key) if key is not None else None
+    if fact is None:
+        return None
+    return Choice(fact.configuration, fact.verdict.measurements, fact.number, fact.purpose == "confirm")

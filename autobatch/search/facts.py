@@ -1,0 +1,140 @@
+"""What a trial says and how it is kept in Optuna: written before `tell`, read back by samplers and by a resumed search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from autobatch import attributes
+from autobatch.request import Limits
+from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
+from autobatch.verdict import Kind, Measurements, Verdict
+
+GIB = 2**30
+VERDICT_DATA = "verdict data"
+"""User attribute that holds the whole verdict but its evidence, which the ledger keeps."""
+PURPOSE = "purpose"
+UNKNOWN_OVERSHOOT = 1.0
+"""Constraint of a trial that is not feasible, where nobody knows by how much."""
+FEASIBLE = frozenset({Kind.OK, Kind.HOPELESS})
+DEVICE_MEMORY = frozenset({Kind.CUDA_OOM_TRAIN, Kind.SPILL, Kind.NEARLY_OOM, Kind.OVER_LIMIT})
+"""Kinds that say: the card is too small for this arm at this micro-batch."""
+HOST_MEMORY = frozenset(
+    {
+        Kind.HOST_OOM,
+        Kind.WATCHDOG_MEMORY,
+        Kind.LOADER_WORKER_KILLED,
+        Kind.CPU_ALLOCATION,
+        Kind.SHM_FULL,
+        Kind.THREADS_EXHAUSTED,
+    },
+)
+"""Kinds that say: fewer DataLoader workers would do."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One finished trial: what was tried and what came of it."""
+
+    number: int
+    configuration: Configuration
+    stage: str
+    purpose: str
+    verdict: Verdict
+
+    @property
+    def ok(self) -> bool:
+        """Whether the configuration ran within the limits."""
+        return self.verdict.ok
+
+    @property
+    def samples_per_s(self) -> float:
+        """Measured throughput; 0 where there is none."""
+        return (self.verdict.measurements.samples_per_s or 0.0) if self.verdict.kind in FEASIBLE else 0.0
+
+
+def used_bytes(measurements: Measurements) -> int | None:
+    """Return the device memory held against the limit: what the card reports, else the allocator's peak."""
+    return measurements.device_peak_used_bytes or measurements.device_peak_reserved_bytes
+
+
+def device_limit(limits: Limits) -> float | None:
+    """Return the bytes of device memory that are safe; None where nobody knows the card."""
+    return None if limits.device_bytes is None else limits.device_bytes * limits.device_fraction
+
+
+def constraint(verdict: Verdict, limits: Limits) -> float:
+    """Return the Optuna constraint: the overshoot of the device limit, > 0 for whatever is not feasible."""
+    used, limit = used_bytes(verdict.measurements), device_limit(limits)
+    overshoot = used / limit - 1 if used and limit else None
+    if verdict.kind in FEASIBLE:
+        return min(0.0, overshoot if overshoot is not None else 0.0)
+    return overshoot if overshoot is not None and overshoot > 0 else UNKNOWN_OVERSHOOT
+
+
+def write(trial: Trial, fact: Fact, limits: Limits) -> None:
+    """Write attributes and constraint; it must come before `tell`, which closes the trial."""
+    verdict, measured = fact.verdict, fact.verdict.measurements
+    shown = {
+        attributes.VERDICT: str(verdict.kind),
+        attributes.HINT: verdict.hint,
+        attributes.STAGE: fact.stage,
+        attributes.DIGEST: fact.configuration.digest,
+        attributes.STEP_S: measured.step_s,
+        attributes.SAMPLES_PER_S: measured.samples_per_s,
+        attributes.TOKENS_PER_S: measured.tokens_per_s,
+        attributes.DEVICE_PEAK_GIB: _gib(used_bytes(measured)),
+        attributes.HOST_PEAK_GIB: _gib(measured.host_peak_bytes),
+        attributes.LOADER_WAIT_PERCENT: _percent(measured.loader_wait_fraction),
+        attributes.PROBE_S: round(verdict.duration_s, 3),
+        PURPOSE: fact.purpose,
+        VERDICT_DATA: {k: v for k, v in verdict.to_dict().items() if k != "evidence"},
+    }
+    for name, value in shown.items():
+        if value is not None:
+            trial.set_user_attr(name, value)
+    trial.set_constraint(attributes.CONSTRAINT, constraint(verdict, limits))
+
+
+def write_why(trial: Trial, why: Mapping[str, Any]) -> None:
+    """Write the reason for a trial, before it runs."""
+    for name, value in why.items():
+        trial.set_user_attr(name, value)
+
+
+def _gib(number: int | None) -> float | None:
+    return None if number is None else round(number / GIB, 3)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 2)
+
+
+def read(trial: FrozenTrial, space: SearchSpace) -> Fact | None:
+    """Read a finished trial back; None where it holds no verdict (another tool's, or cut off)."""
+    data = trial.user_attrs.get(VERDICT_DATA)
+    if trial.state is not TrialState.COMPLETE or data is None:
+        return None
+    return Fact(
+        number=trial.number,
+        configuration=from_parameters(trial.params, space),
+        stage=str(trial.user_attrs.get(attributes.STAGE, "search")),
+        purpose=str(trial.user_attrs.get(PURPOSE, "probe")),
+        verdict=Verdict.from_dict(data),
+    )
+
+
+def read_all(study: optuna.Study, space: SearchSpace) -> list[Fact]:
+    """Read every finished trial of a study, in order."""
+    found = (read(trial, space) for trial in study.get_trials(deepcopy=False))
+    return [fact for fact in found if fact is not None]
+
+
+def from_parameters(parameters: Mapping[str, Any], space: SearchSpace) -> Configuration:
+    """Return the configuration that a trial's parameters name."""
+    values = {k: v for k, v in parameters.items() if k != MICRO_BATCH}
+    return space.at(values, int(parameters.get(MICRO_BATCH, space.micro_batches[0])))

@@ -1,0 +1,111 @@
+"""The first stage: arm and micro-batch, probe by probe, until the time or what is left to gain runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from optuna.samplers import BaseSampler
+
+from autobatch.request import Plan
+from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.desk import Desk
+from autobatch.search.facts import DEVICE_MEMORY, Fact, from_parameters
+from autobatch.search.judge import Core
+from autobatch.search.samplers import CandidateSampler, Decision, core
+from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
+from autobatch.verdict import Kind
+
+LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
+"""Settings that later stages decide."""
+FIRST_WORKERS, FIRST_EVAL_BATCH = 4, 8
+LARGEST_FRUITLESS = 50
+"""Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
+LARGEST_ODD_FAILURES = 3
+"""Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""
+HOPELESS_SHARE = 0.5
+TUNING_PROBES, CONFIRMATIONS = 3, 2
+DEADLINE_S = 120.0
+
+
+def initial_settings(space: SearchSpace) -> dict[str, Scalar]:
+    """Return the values at which the first stage holds the settings of the later ones."""
+    usual: dict[str, Scalar] = {WORKERS: FIRST_WORKERS, EVAL_BATCH: FIRST_EVAL_BATCH}
+    return {name: _nearest(space.searched[name], usual.get(name)) for name in LATER if name in space.searched}
+
+
+def _nearest(choices: Sequence[Scalar], usual: Scalar | None) -> Scalar:
+    if usual is None:
+        return choices[0]
+    below = [choice for choice in choices if int(choice) <= int(usual)]
+    return max(below, key=int) if below else min(choices, key=int)
+
+
+@dataclass
+class FirstStage:
+    """Runs the sampler's proposals; `stopped` says why it ended, `gain` what was still to be expected."""
+
+    desk: Desk
+    sampler: BaseSampler
+    budget: Budget
+    candidates: Sequence[Configuration]
+    threshold: float
+    stopped: str = ""
+    gain: float | None = None
+    _fruitless: int = field(default=0, init=False)
+
+    def run(self) -> None:
+        """Probe until there is a reason to stop."""
+        self._known = {core(candidate) for candidate in self.candidates}
+        while not self.stopped:
+            self.stopped = self._out_of_time() or self._out_of_luck() or self._step()
+
+    def _step(self) -> str:
+        if isinstance(self.sampler, CandidateSampler):
+            return self._decided(self.sampler.decide(self.desk.facts))
+        return self._proposed()
+
+    def _decided(self, decision: Decision) -> str:
+        self.gain = decision.gain
+        if decision.configuration is None:
+            return decision.reason
+        self.desk.probe(decision.configuration, self._plan(), "search", decision.why)
+        return ""
+
+    def _proposed(self) -> str:
+        trial = self.desk.propose()
+        configuration = from_parameters(trial.params, self.desk.space)
+        earlier = self._tried().get(core(configuration))
+        if core(configuration) not in self._known:
+            self.desk.reject(trial, "not in the space: the settings do not go together, or are quarantined")
+        elif earlier is not None:
+            self.desk.repeat(trial, earlier)
+        else:
+            self._fruitless = 0
+            self.desk.run(trial, configuration, self._plan(), {})
+            return ""
+        self._fruitless += 1
+        return "the sampler proposes nothing new" if self._fruitless >= LARGEST_FRUITLESS else ""
+
+    def _tried(self) -> dict[Core, Fact]:
+        return {core(fact.configuration): fact for fact in self.desk.facts}
+
+    def _plan(self) -> Plan:
+        best = max((fact.samples_per_s for fact in self.desk.facts), default=0.0)
+        return Plan(
+            max_seconds=max(1.0, min(DEADLINE_S, self.budget.left_s)),
+            hopeless_samples_per_s=HOPELESS_SHARE * best if best else None,
+        )
+
+    def _out_of_time(self) -> str:
+        facts = self.desk.facts
+        held = self.budget.reserve_s(facts, TUNING_PROBES, CONFIRMATIONS)
+        needed = held + typical_probe_s(facts) if facts else 0.0
+        return "the budget is used up" if self.budget.left_s <= needed else ""
+
+    def _out_of_luck(self) -> str:
+        last = self.desk.facts[-LARGEST_ODD_FAILURES:]
+        if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
+            return "the GPU is lost" if last and last[-1].verdict.kind is Kind.GPU_LOST else ""
+        odd = not any(fact.verdict.kind in DEVICE_MEMORY for fact in last)
+        return f"probes fail for another reason than memory: {last[-1].verdict.kind}" if odd else ""

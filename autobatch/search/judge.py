@@ -1,0 +1,78 @@
+"""Which of the measured configurations is best, and which others might be: by the figures, or by a model of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from autobatch.search.facts import DEVICE_MEMORY, Fact, used_bytes
+from autobatch.search.samplers import core
+from autobatch.settings import WORKERS, Configuration, Scalar
+
+Core = tuple[Scalar, ...]
+NOISE = 0.02
+"""Relative standard deviation of a measured throughput where the device is the bound."""
+
+
+class Judge(Protocol):
+    """Scores what was measured."""
+
+    def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
+        """Return the expected throughput, samples/s, of every configuration that is known to be safe."""
+
+    def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
+        """Return the configuration, not settled yet, that is most worth comparing with the best; None if none is."""
+
+
+class PlainJudge:
+    """Believes the figures: the mean of what was measured of a configuration."""
+
+    def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
+        """Return the mean throughput of every configuration that never failed."""
+        unsafe = failed(facts)
+        found: dict[Core, list[float]] = defaultdict(list)
+        for fact in facts:
+            if fact.ok and fact.samples_per_s and core(fact.configuration) not in unsafe:
+                found[core(fact.configuration)].append(fact.samples_per_s)
+        return {key: statistics.fmean(values) for key, values in found.items()}
+
+    def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
+        """Return the next best within twice the noise of two measurements."""
+        scores = self.scores(facts)
+        near = scores[best] * (1 - 2 * NOISE * 2**0.5)
+        open_ = {key: score for key, score in scores.items() if key not in settled | {best} and score >= near}
+        return max(open_, key=lambda key: open_[key], default=None)
+
+
+def failed(facts: Sequence[Fact]) -> frozenset[Core]:
+    """Return what ran out of device memory, or too near to it, at least once."""
+    return frozenset(core(fact.configuration) for fact in facts if fact.verdict.kind in DEVICE_MEMORY)
+
+
+def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:
+    """Return the best; within `tie` of it, the one with less device memory, then with fewer workers."""
+    if not scores:
+        return None
+    best = max(scores.values())
+    near = [key for key, score in scores.items() if score >= best * (1 - tie)]
+    seen = {core(fact.configuration): fact for fact in facts if fact.ok}
+    if tie <= 0 or any(key not in seen for key in near):
+        return max(scores, key=lambda key: scores[key])
+    return min(near, key=lambda key: (_memory(seen[key]), int(seen[key].configuration[WORKERS]), -scores[key]))
+
+
+def _memory(fact: Fact) -> float:
+    return used_bytes(fact.verdict.measurements) or float("inf")
+
+
+def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
+    """Return the last successful fact of a configuration, confirmations before probes."""
+    own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
+    return max(own, key=lambda fact: (fact.purpose == "confirm", fact.number), default=None)
+
+
+def with_tuning(key_fact: Fact, tuned: Mapping[str, Scalar]) -> Configuration:
+    """Return the configuration with the loader and eval settings that were found."""
+    return key_fact.configuration.replace(tuned)

@@ -1,0 +1,201 @@
+"""What the posterior says of every candidate: throughput, memory, chance to fit, gain, and seconds to find out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from autobatch.request import Limits
+from autobatch.search import normal, prior
+from autobatch.search.budget import FIRST_GUESS_S
+from autobatch.search.facts import DEVICE_MEMORY, Fact, device_limit, used_bytes
+from autobatch.search.judge import Core
+from autobatch.search.posterior import (
+    MEMORY_MISFIT,
+    Observations,
+    Posterior,
+    flatness,
+    log_memory,
+    log_micro_step,
+    misfit,
+    noise,
+)
+from autobatch.search.prior import FLOOR, OPTIMIZER, Array, Predict
+from autobatch.search.samplers import core
+from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
+from autobatch.verdict import Kind
+
+TIMED_STEPS = 10
+LONGEST_TIMING_S = 3.0
+LARGEST_LOG_GAIN = 5.0
+
+
+class Outlook:
+    """Figures of every candidate, in candidates' order, after `learn`."""
+
+    mean: Array
+    """Expected log samples/s."""
+    log_bytes: Array
+    """Expected log bytes of device memory."""
+    chance_to_fit: Array
+    gain: Array
+    """Expected gain in log samples/s of probing it, over the incumbent; with none, over nothing."""
+    seconds: Array
+    """Expected length of the probe."""
+    incumbent: int | None
+    """Index of the best that is known to be safe."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        candidates: Sequence[Configuration],
+        limits: Limits,
+        predict: Predict | None,
+        seed: int,
+    ) -> None:
+        self._limits = limits
+        self._candidates = candidates
+        self._index = {core(c): i for i, c in enumerate(candidates)}
+        arms = list(dict.fromkeys(c.arm for c in candidates))
+        self.arm = np.array([arms.index(c.arm) for c in candidates])
+        self.batch = np.array([float(c.micro_batch) for c in candidates])
+        samples = [space.effective_batch or c.micro_batch * space.devices for c in candidates]
+        self._log_samples = np.log(np.array(samples, dtype=float))
+        self._accumulation = np.array([float(c.accumulation) for c in candidates])
+        first = [candidates[int(np.argmax(self.arm == i))].replace({MICRO_BATCH: 1}) for i in range(len(arms))]
+        self._posterior = Posterior(prior.build(first, _two(self.batch), predict), seed)
+        self._learned: int | None = None
+
+    def learn(self, facts: Sequence[Fact]) -> None:
+        """Bring every figure up to date with the facts; nothing is done where none is new."""
+        if len(facts) == self._learned:
+            return
+        self._learned = len(facts)
+        known = [fact for fact in facts if core(fact.configuration) in self._index]
+        self._mark(known)
+        seen = self._observations(known)
+        self._posterior.update(seen)
+        self._look(seen)
+        self._weigh(known)
+
+    def gain_over(self, best: Core, other: Core) -> float:
+        """Return the expected gain of measuring `other` once more, over `best`."""
+        return float(self._gains(self._index[best])[self._index[other]])
+
+    def _mark(self, facts: Sequence[Fact]) -> None:
+        count = len(self._candidates)
+        self.tried = np.zeros(count, dtype=bool)
+        self._repeats = np.zeros(count)
+        self._fits = np.zeros(count, dtype=bool)
+        self._fails = np.zeros(count, dtype=bool)
+        for fact in facts:
+            index = self._index[core(fact.configuration)]
+            same = self.arm == self.arm[index]
+            self.tried[index] = True
+            if fact.verdict.kind in DEVICE_MEMORY:
+                self._fails |= same & (self.batch >= self.batch[index])
+            elif fact.ok:
+                self._fits |= same & (self.batch <= self.batch[index])
+                self._repeats[index] += 1
+            else:
+                self._fails[index] = True
+        self._fits &= ~self._fails
+        self.arm_is_measured = np.isin(self.arm, self.arm[self.tried])
+
+    def _observations(self, facts: Sequence[Fact]) -> Observations:
+        groups: dict[int, list[Fact]] = defaultdict(list)
+        for fact in facts:
+            groups[self._index[core(fact.configuration)]].append(fact)
+        self._seen = np.array(list(groups), dtype=int)
+        rows = [self._row(group) for group in groups.values()]
+        table = np.array(rows, dtype=float).reshape(len(rows), 5)
+        return Observations(self.arm[self._seen], self.batch[self._seen], *(table[:, i] for i in range(5)))
+
+    def _row(self, group: Sequence[Fact]) -> tuple[float, float, float, float, float]:
+        ended = [f.verdict for f in group]
+        timed = [v.measurements for v in ended if v.measurements.micro_step_s]
+        memory = [used_bytes(v.measurements) for v in ended if v.kind is not Kind.NEARLY_OOM]
+        known = [m for m in memory if m]
+        short = any(v.kind in DEVICE_MEMORY for v in ended) and not known and self._limits.device_bytes
+        return (
+            _mean_log(known),
+            math.log(self._limits.device_bytes) if short and self._limits.device_bytes else math.nan,
+            _mean_log([m.micro_step_s for m in timed if m.micro_step_s]),
+            _mean_log([m.optimizer_step_s for m in timed if m.optimizer_step_s]),
+            float(max(len(timed), 1)),
+        )
+
+    def _look(self, seen: Observations) -> None:
+        x, weights = self._posterior.samples, self._posterior.weights
+        memory = log_memory(x, self.arm, self.batch)
+        micro = log_micro_step(x, self.arm, self.batch)
+        self._flat = flatness(np.minimum(micro - x[FLOOR, self.arm], 50.0)) @ weights
+        self._own_variance = misfit(self._flat) ** 2
+        micro = micro + self._corrections(seen, micro)[:, None]
+        optimizer = np.exp(x[OPTIMIZER, self.arm])
+        step = self._accumulation[:, None] * np.exp(micro) + optimizer
+        self._log_throughput = self._log_samples[:, None] - np.log(step)
+        self._step = np.exp(micro) + optimizer
+        self.mean = self._log_throughput @ weights
+        self.log_bytes = memory @ weights
+        limit = device_limit(self._limits)
+        chance = np.ones(len(self.mean))
+        if limit is not None:
+            chance = normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ weights
+        self.chance_to_fit = np.where(self._fits, 1.0, np.where(self._fails, 0.0, chance))
+
+    def _corrections(self, seen: Observations, micro: Array) -> Array:
+        """Return by how much a measured candidate lies off its arm's curve, shrunk by the noise."""
+        corrections = np.zeros(len(self.batch))
+        if not len(self._seen):
+            return corrections
+        expected = micro[self._seen] @ self._posterior.weights
+        own = self._own_variance[self._seen]
+        error = noise(self._flat[self._seen]) ** 2 / seen.repeats
+        known = ~np.isnan(seen.micro_step)
+        corrections[self._seen] = np.where(known, (seen.micro_step - expected) * own / (own + error), 0.0)
+        self._own_variance[self._seen] = np.where(known, own * error / (own + error), own)
+        return corrections
+
+    def _weigh(self, facts: Sequence[Fact]) -> None:
+        safe = [i for i in np.flatnonzero(self._repeats > 0) if not self._fails[i]]
+        self.incumbent = max(safe, key=lambda i: self.mean[i]) if safe else None
+        base_s = [f.verdict.duration_s - _timing_s(f) for f in facts if f.ok]
+        start_s = statistics.median(base_s) if base_s else FIRST_GUESS_S
+        timing_s = np.minimum(TIMED_STEPS * (self._step @ self._posterior.weights), LONGEST_TIMING_S)
+        self.seconds = max(start_s, 0.0) + timing_s
+        if self.incumbent is None:
+            self.gain = self.chance_to_fit * np.exp(self.mean - self.mean.max())
+        else:
+            self.gain = self.chance_to_fit * self._gains(self.incumbent)
+
+    def _gains(self, best: int) -> Array:
+        """Return the expected gain of one more measurement of each candidate, over `best`."""
+        weights = self._posterior.weights
+        ahead = self._log_throughput - self._log_throughput[best]
+        mean = ahead @ weights
+        variance = (ahead - mean[:, None]) ** 2 @ weights + self._own_variance + self._own_variance[best]
+        error = noise(self._flat) ** 2
+        learned = variance / np.sqrt(variance + error)
+        gain = np.minimum(normal.expected_excess(mean, learned), LARGEST_LOG_GAIN)
+        gain[best] = 0.0
+        return gain
+
+
+def _two(batch: Array) -> tuple[int, int]:
+    low = int(batch.min())
+    return low, max(int(batch.max()), low + 1)
+
+
+def _mean_log(values: Sequence[float]) -> float:
+    return statistics.fmean(math.log(value) for value in values) if values else math.nan
+
+
+def _timing_s(fact: Fact) -> float:
+    measured = fact.verdict.measurements
+    step = (measured.micro_step_s or 0.0) + (measured.optimizer_step_s or 0.0)
+    return min(TIMED_STEPS * step, LONGEST_TIMING_S)

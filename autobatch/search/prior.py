@@ -1,0 +1,158 @@
+"""What is believed of arms before any probe: how each setting shifts memory and time, and how surely.
+
+Six figures describe an arm, each as a natural logarithm: memory is `fixed + per_sample * b` bytes at micro-batch b,
+a micro-step takes `max(floor, overhead * floor + per_sample_s * b)` seconds, the optimizer step is one constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobatch.settings import (
+    ALLOCATOR,
+    ARM_KEYS,
+    ATTENTION,
+    CHECKPOINTING,
+    COMPILE,
+    LIGER,
+    METHOD,
+    OPTIM,
+    PRECISION,
+    QUANTIZATION,
+    SAMPLING,
+    Configuration,
+    Scalar,
+)
+
+Array = NDArray[np.float64]
+FIXED, PER_SAMPLE, FLOOR, OVERHEAD, SLOPE, OPTIMIZER = range(6)
+FIGURES = 6
+GIB = 2**30
+
+COMMON_MEAN = np.log([4 * GIB, 0.2 * GIB, 0.1, 0.2, 0.01, 0.01])
+COMMON_SD = np.array([1.5, 2.0, 1.2, 0.7, 2.0, 1.5])
+OWN_SD = np.array([0.05, 0.08, 0.08, 0.3, 0.05, 0.1])
+"""What an arm has to itself, beyond the effects of its settings."""
+
+
+class Prediction(Protocol):
+    """A prediction of peak device memory."""
+
+    @property
+    def bytes(self) -> float:
+        """Expected peak."""
+
+    @property
+    def rel_sigma(self) -> float:
+        """Its standard deviation, as a share."""
+
+
+Predict = Callable[[Configuration], Prediction]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Shift of the six logarithms by one property of an arm: expected, and its standard deviation."""
+
+    mean: tuple[float, float, float, float, float, float]
+    sd: tuple[float, float, float, float, float, float]
+
+
+_UNKNOWN = Effect((0, 0, 0, 0, 0, 0), (0.2, 0.3, 0.2, 0.2, 0.3, 0.5))
+# Reasons: checkpointing repeats the forward pass (a third to a half of the work) and keeps layer inputs alone; wide
+# formats double activations and run on slower units; a frozen base has no gradients and no optimizer state.
+_EFFECTS: Mapping[tuple[str, Scalar], Effect] = {
+    (CHECKPOINTING, True): Effect((0, -1.0, 0.4, 0, 0.32, 0), (0.05, 0.5, 0.2, 0.2, 0.1, 0.05)),
+    (PRECISION, "wide"): Effect((0, 0.35, -0.15, 0, 0.7, 0), (0.1, 0.25, 0.2, 0.2, 0.5, 0.1)),
+    (PRECISION, "fp32"): Effect((0, 0, 0, 0, 1.0, 0), (0.02, 0.02, 0.05, 0.1, 0.6, 0.02)),
+    (PRECISION, "fp16"): Effect((0, 0, 0.03, 0, 0, 0.1), (0.02, 0.02, 0.05, 0.1, 0.05, 0.2)),
+    (METHOD, "lora"): Effect((-1.0, -0.1, 0.3, 0, -0.2, -1.0), (0.7, 0.3, 0.3, 0.2, 0.2, 0.8)),
+    (QUANTIZATION, "nf4"): Effect((-0.8, 0, 0.4, 0, 0.1, 0), (0.5, 0.15, 0.3, 0.2, 0.15, 0.2)),
+    (QUANTIZATION, "int8"): Effect((-0.5, 0, 0.6, 0, 0.4, 0), (0.4, 0.2, 0.4, 0.2, 0.3, 0.2)),
+    (LIGER, True): Effect((0, -0.4, 0, 0, -0.03, 0), (0.05, 0.4, 0.1, 0.1, 0.1, 0.02)),
+    (COMPILE, True): Effect((0, -0.1, -0.4, 0, -0.15, 0), (0.05, 0.2, 0.4, 0.2, 0.2, 0.02)),
+}
+_BY_SETTING: Mapping[str, Effect] = {
+    OPTIM: Effect((-0.2, 0, 0, 0, 0, 0.5), (0.3, 0.03, 0.02, 0.02, 0.02, 0.8)),
+    ATTENTION: Effect((0, 0, 0, 0, 0, 0), (0.02, 0.4, 0.2, 0.2, 0.2, 0.02)),
+    SAMPLING: Effect((0, 0, 0, 0, -0.1, 0), (0.02, 0.05, 0.05, 0.2, 0.2, 0.02)),
+    ALLOCATOR: Effect((0, -0.05, 0, 0, 0, 0), (0.03, 0.08, 0.02, 0.05, 0.02, 0.02)),
+}
+_PLAIN: Mapping[str, Scalar] = {
+    CHECKPOINTING: False,
+    METHOD: "full",
+    QUANTIZATION: "none",
+    LIGER: False,
+    COMPILE: False,
+    OPTIM: "adamw_torch_fused",
+    ATTENTION: "sdpa",
+    SAMPLING: "random",
+    ALLOCATOR: "",
+}
+
+
+def properties(arm: Configuration) -> tuple[tuple[str, Scalar], ...]:
+    """Return what sets this arm apart from the plain one, as (setting, level) pairs."""
+    found: list[tuple[str, Scalar]] = []
+    precision = arm[PRECISION]
+    if precision in {"tf32", "fp32"}:
+        found.append((PRECISION, "wide"))
+    if precision in {"fp32", "fp16"}:
+        found.append((PRECISION, precision))
+    others = (name for name in ARM_KEYS if name != PRECISION)
+    return (*found, *((name, arm[name]) for name in others if arm[name] != _PLAIN[name]))
+
+
+def effect(part: tuple[str, Scalar]) -> Effect:
+    """Return what a property does, as far as it is known beforehand."""
+    return _EFFECTS.get(part) or _BY_SETTING.get(part[0], _UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A Gaussian over the six logarithms of every arm."""
+
+    mean: Array
+    """(figures, arms)"""
+    covariance: Array
+    """(figures, arms, arms): the figures are independent beforehand."""
+
+
+def build(arms: Sequence[Configuration], batches: tuple[int, int], predict: Predict | None) -> Prior:
+    """Build the prior of the arms; `predict`, asked at two micro-batches, replaces the effects on memory."""
+    mean = np.tile(COMMON_MEAN[:, None], (1, len(arms)))
+    covariance = np.tile((COMMON_SD**2)[:, None, None], (1, len(arms), len(arms)))
+    for part in dict.fromkeys(part for arm in arms for part in properties(arm)):
+        has = np.array([float(part in properties(arm)) for arm in arms])
+        known = effect(part)
+        mean += np.array(known.mean)[:, None] * has
+        covariance += (np.array(known.sd) ** 2)[:, None, None] * np.outer(has, has)
+    covariance += (OWN_SD**2)[:, None, None] * np.eye(len(arms))
+    if predict is not None:
+        _lay_shapes(mean, covariance, arms, batches, predict)
+    return Prior(mean, covariance)
+
+
+def _lay_shapes(
+    mean: Array, covariance: Array, arms: Sequence[Configuration], batches: tuple[int, int], predict: Predict
+) -> None:
+    low, high = batches
+    sigmas = []
+    for index, arm in enumerate(arms):
+        small, large = (predict(arm.replace(per_device_train_batch_size=b)) for b in (low, high))
+        slope = max((large.bytes - small.bytes) / max(high - low, 1), 1.0)
+        mean[FIXED, index] = math.log(max(small.bytes - slope * low, 0.05 * small.bytes))
+        mean[PER_SAMPLE, index] = math.log(slope)
+        sigmas.append(max(small.rel_sigma, large.rel_sigma))
+    sigma = np.array(sigmas)
+    # most of a predictor's error is the same in every arm of a model; the rest is the arm's own
+    shared, own = 0.75, 0.25
+    block = np.outer(sigma, sigma) * shared + np.diag(sigma**2) * own
+    covariance[FIXED] = block
+    covariance[PER_SAMPLE] = block

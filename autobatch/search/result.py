@@ -1,0 +1,76 @@
+"""The answer of a search, JSON-ready."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autobatch.search.facts import Fact
+from autobatch.settings import Configuration
+from autobatch.verdict import Measurements
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration with what was measured of it."""
+
+    configuration: Configuration
+    measurements: Measurements
+    trial: int
+    confirmed: bool
+    """Whether the figures come from a confirmation in a fresh, longer probe."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "configuration": self.configuration.to_dict(),
+            "measurements": self.measurements.to_dict(),
+            "trial": self.trial,
+            "confirmed": self.confirmed,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search came to. `chosen` is None where nothing fits, or nothing was measured."""
+
+    study: str
+    chosen: Choice | None
+    runner_up: Choice | None
+    stopped: str
+    """Why it ended, in words."""
+    trials: int
+    probes: int
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failed probes by kind."""
+    remaining_gain: float | None = None
+    """Expected gain of the best probe not made, as a share of the throughput; None where the sampler has no model."""
+    probe_seconds: float = 0.0
+    elapsed_s: float = 0.0
+    interrupted: bool = False
+    advice: str | None = None
+    """Where nothing fits: what would make it fit."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "study": self.study,
+            "chosen": self.chosen.to_dict() if self.chosen else None,
+            "runner_up": self.runner_up.to_dict() if self.runner_up else None,
+            "stopped": self.stopped,
+            "trials": self.trials,
+            "probes": self.probes,
+            "failures": self.failures,
+            "remaining_gain": self.remaining_gain,
+            "probe_seconds": self.probe_seconds,
+            "elapsed_s": self.elapsed_s,
+            "interrupted": self.interrupted,
+            "advice": self.advice,
+        }
+
+
+def failures(facts: Sequence[Fact]) -> dict[str, int]:
+    """Count the failed probes by kind."""
+    return dict(Counter(str(fact.verdict.kind) for fact in facts if not fact.ok))

@@ -1,0 +1,108 @@
+"""The structured sampler: probes what is expected to gain most per second of probing, given the chance that it fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autobatch import attributes
+from autobatch.request import Limits
+from autobatch.search.facts import Fact
+from autobatch.search.judge import Core, failed
+from autobatch.search.outlook import Outlook
+from autobatch.search.prior import GIB, Predict
+from autobatch.search.samplers import CandidateSampler, Decision, core
+from autobatch.settings import Configuration, SearchSpace
+
+SURE = 0.9
+"""A candidate with at least this chance to fit is tried at once; a riskier one is approached from below."""
+HOPELESS = 0.05
+"""A candidate with less chance to fit is not tried."""
+
+
+class StructuredSampler(CandidateSampler):
+    """Models memory and time per arm, sharing what arms share, and corrects itself by every measurement.
+
+    Args:
+        space: what varies.
+        candidates: arm and micro-batch pairs to choose from.
+        limits: the card.
+        predict: memory prior from shapes; None for none.
+        threshold: done when no probe is expected to gain this share.
+        seed: of the posterior samples.
+
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        candidates: Sequence[Configuration],
+        limits: Limits,
+        predict: Predict | None = None,
+        *,
+        threshold: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(space, candidates, seed)
+        self._threshold = threshold
+        self._outlook = Outlook(space, self._candidates, limits, predict, seed)
+
+    def decide(self, facts: Sequence[Fact]) -> Decision:
+        """Return the probe with the most expected gain per second; none when what is left is not worth it."""
+        view = self._outlook
+        view.learn(facts)
+        possible = view.chance_to_fit >= HOPELESS
+        if not possible.any():
+            return Decision(None, "nothing is expected to fit", 0.0)
+        gain = np.where(possible, view.gain, 0.0)
+        best_gain = float(gain.max())
+        if view.incumbent is not None and best_gain < self._threshold:
+            return Decision(None, f"the best probe left is expected to gain {best_gain:.1%}", best_gain)
+        index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
+        return Decision(self._candidates[index], "most expected gain per second", best_gain, self._why(index))
+
+    def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
+        """Return the expected throughput of every configuration that ran and never failed."""
+        self._outlook.learn(facts)
+        unsafe = failed(facts)
+        ran = {core(f.configuration) for f in facts if f.ok and f.samples_per_s} - unsafe
+        scores = np.exp(self._outlook.mean)
+        return {core(c): float(scores[i]) for i, c in enumerate(self._candidates) if core(c) in ran}
+
+    def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
+        """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
+        worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key not in settled | {best}}
+        rival = max(worth, key=lambda key: worth[key], default=None)
+        return rival if rival is not None and worth[rival] >= self._threshold else None
+
+    def needs_bytes(self, facts: Sequence[Fact]) -> tuple[Configuration, float]:
+        """Return the candidate that is expected to need least device memory, and how much."""
+        self._outlook.learn(facts)
+        index = int(np.argmin(self._outlook.log_bytes))
+        return self._candidates[index], math.exp(self._outlook.log_bytes[index])
+
+    def _step_below(self, index: int) -> int:
+        """Return a surer candidate of the same arm where this one is near the edge and its arm not yet measured."""
+        view = self._outlook
+        if view.chance_to_fit[index] >= SURE or view.arm_is_measured[index]:
+            return index
+        same = np.flatnonzero((view.arm == view.arm[index]) & (view.batch < view.batch[index]) & ~view.tried)
+        sure = [i for i in same if view.chance_to_fit[i] >= SURE]
+        if sure:
+            return int(max(sure, key=lambda i: view.batch[i]))
+        return int(max([index, *same], key=lambda i: view.chance_to_fit[i]))
+
+    def _why(self, index: int) -> dict[str, Any]:
+        view = self._outlook
+        throughput, peak = math.exp(view.mean[index]), math.exp(view.log_bytes[index]) / GIB
+        chance, gain = float(view.chance_to_fit[index]), float(view.gain[index])
+        told = f"{throughput:.3g} samples/s expected in {peak:.1f} GiB, {chance:.0%} to fit"
+        return {
+            attributes.WHY: f"{told}; expected gain {gain:.1%}" if view.incumbent is not None else f"first: {told}",
+            attributes.PREDICTED_SAMPLES_PER_S: throughput,
+            attributes.PREDICTED_PEAK_GIB: round(peak, 3),
+            attributes.CHANCE_TO_FIT: round(chance, 4),
+        }
