@@ -1,0 +1,64 @@
+"""Connections to the database's file, and the check that the file is still the one that was opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from autobatch.errors import DatabaseError
+
+_CACHE_KIB = 16_384
+
+
+def connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    """Open an existing database for writing: durable commits, transactions begun by hand.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+
+    """
+    connection = sqlite3.connect(
+        uri(path, "rw"), uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def uri(path: Path, mode: str) -> str:
+    """Return SQLite's name for a file that must exist; `mode` is `rw` or `ro`."""
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+
+
+class FileGuard:
+    """Notices that the database or its write-ahead log was replaced or deleted while open.
+
+    SQLite does not: it goes on writing to the file that has lost its name, and all of it is gone at the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = {name: _identity(name) for name in (path, path.with_name(path.name + "-wal"))}
+
+    def check(self) -> None:
+        """Compare the files' identities with those at the beginning.
+
+        Raises:
+            DatabaseError: they differ.
+
+        """
+        for name, identity in self._files.items():
+            if identity is not None and _identity(name) != identity:
+                what = f"{name} was deleted or replaced while it was in use."
+                raise DatabaseError(what, "Put the file back, then run the same command again.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

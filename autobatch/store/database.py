@@ -1,0 +1,137 @@
+"""The open database: found to be ours and whole before anything is written, and durable after each transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autobatch.errors import DatabaseError
+from autobatch.store import mark as marks
+from autobatch.store import schema
+from autobatch.store.connection import FileGuard, connect
+from autobatch.store.inspection import check_content, check_whose
+from autobatch.store.mark import Expected, Mark
+from autobatch.store.trouble import explained
+
+BUSY_S = 30.0
+"""How long we wait for another writer. Ours hold the lock for milliseconds."""
+
+
+class Database:
+    """One connection to the database, for all threads of this process.
+
+    Args:
+        path: the file; it is made, private to its user, where nothing is expected there.
+        busy_s: how long to wait for other writers.
+
+    Raises:
+        DatabaseError: it is another program's, a newer version's, damaged, full, locked, or lost what was written.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str], busy_s: float = BUSY_S) -> None:
+        self.path = Path(path).resolve()
+        self._lock = threading.RLock()
+        with explained(self.path):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.mark = Mark(self.path)
+            try:
+                with self.mark.exclusive(busy_s):
+                    self._open(busy_s)
+            except BaseException:
+                self.mark.close()
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction, which is on the disk when this returns.
+
+        Raises:
+            DatabaseError: it could not be written; nothing of it was, and what was written before is untouched.
+
+        """
+        with self._lock, explained(self.path):
+            self._guard.check()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("UPDATE ab_database SET commits = commits + 1")
+                held = _held(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            self._guard.check()
+            self.mark.write(held)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Read, statement by statement."""
+        with self._lock, explained(self.path):
+            self._guard.check()
+            yield self._connection
+
+    def close(self) -> None:
+        """Close the connection and release every lock."""
+        with self._lock:
+            self._connection.close()
+            self.mark.close()
+
+    def _open(self, busy_s: float) -> None:
+        expected = marks.expected(self.path)
+        _make_or_find(self.path, expected)
+        self._connection = connect(self.path, busy_s)
+        try:
+            check_whose(self._connection, self.path, expected)
+            _use_write_ahead_log(self._connection, self.path)
+            schema.migrate(self._connection)
+            held = _held(self._connection)
+            check_content(self._connection, self.path, held, expected)
+            self._guard = FileGuard(self.path)
+        except BaseException:
+            self._connection.close()
+            raise
+        self.mark.write(held, durable=expected is None)
+
+    def _roll_back(self) -> None:
+        # the error under way says more than one of the rollback; SQLite rolls back by itself where it must
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        what = f"The database {path} cannot keep a write-ahead log here (journal mode {mode})."
+        raise DatabaseError(what, "Put it on a local disk.")
+
+
+def _held(connection: sqlite3.Connection) -> Expected:
+    return Expected(*connection.execute("SELECT database_id, commits FROM ab_database").fetchone())
+
+
+def _make_or_find(path: Path, expected: Expected | None) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        if expected is not None:
+            raise _lost(path, "is gone") from None
+        # private from its first moment on; SQLite gives its side files the same permissions
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise DatabaseError(f"{path} is not a regular file.", "Name a file for the database.")
+    if found.st_size == 0 and expected is not None:
+        raise _lost(path, "is empty")
+
+
+def _lost(path: Path, what: str) -> DatabaseError:
+    do = f"Put it back from a copy, with its -wal file; to begin anew on purpose, delete {marks.path_of(path)} first."
+    return DatabaseError(f"The database {path} {what}, but data was written to it.", do)

@@ -1,0 +1,205 @@
+"""The write-ahead record of probes: a row is on the disk before anything starts, and its verdict after it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from autobatch.errors import DatabaseError, UsageError
+from autobatch.settings import Configuration
+from autobatch.store import rows
+from autobatch.store.database import BUSY_S, Database
+from autobatch.store.owner import Process, command
+from autobatch.verdict import Kind, Verdict
+
+SAMPLE_EVERY_S = 1.0
+SAMPLE_EARLY_S = 0.1
+SAMPLE_GROWTH = 1.1
+"""A sample is written once a second, or ten times a second while memory grows by a tenth between them."""
+_MEMORY_KEYS = ("host_bytes", "device_bytes")
+
+
+class Ledger:
+    """The ledger in one database. It may be used from several threads.
+
+    Raises:
+        DatabaseError: from every method that reads or writes.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._owner: int | None = None
+        self._owner_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], busy_s: float = BUSY_S) -> Ledger:
+        """Open the ledger in the database `path`, which is made where nothing is expected there.
+
+        Raises:
+            DatabaseError: it is another program's, a newer version's, damaged, full, locked, or lost data.
+
+        """
+        return cls(Database(path, busy_s))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def database(self) -> Database:
+        """The database that it is in."""
+        return self._database
+
+    def close(self) -> None:
+        """Close the database. Entries without an end count as in flight until this process ends, then as killed."""
+        self._database.close()
+
+    def begin(self, study: str, trial_number: int, configuration: Configuration, purpose: str, stage: str) -> Entry:
+        """Record that a probe is about to run; nothing may start before this returns.
+
+        Raises:
+            UsageError: the configuration is quarantined.
+
+        """
+        text = json.dumps(configuration.to_dict(), sort_keys=True)
+        with self._database.transaction() as connection:
+            owner = self._register(connection)
+            earlier = rows.attempts(connection, study, configuration.digest)
+            if any(row.is_quarantined for row in earlier):
+                raise _quarantined(configuration)
+            cursor = connection.execute(
+                "INSERT INTO ab_probes (owner_id, study, trial_number, attempt, purpose, stage, digest, configuration,"
+                " begun_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (owner, study, trial_number, len(earlier) + 1, purpose, stage, configuration.digest, text, time.time()),
+            )
+            return Entry(self._database, int(cursor.lastrowid or 0))
+
+    def quarantined(self, study: str) -> list[Configuration]:
+        """Return the configurations that were in flight when a search was killed, and that no person released since."""
+        with self._database.reading() as connection:
+            killed = rows.of_kind(connection, study, Kind.KILLED_IN_FLIGHT)
+        return list(dict.fromkeys(row.configuration for row in killed if row.is_quarantined))
+
+    def release(self, study: str, digest: str) -> None:
+        """Let a quarantined configuration be tried again: a person's word.
+
+        Raises:
+            UsageError: no such configuration is quarantined.
+
+        """
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE ab_probes SET released_at = ?"
+                " WHERE study = ? AND digest = ? AND kind = ? AND released_at IS NULL",
+                (time.time(), study, digest, str(Kind.KILLED_IN_FLIGHT)),
+            ).rowcount
+            if changed == 0:
+                what = f"No configuration {digest!r} of study {study!r} is quarantined."
+                raise UsageError(what, "Name one by its 16 digits, as the trial that was killed shows them.")
+
+    def _register(self, connection: sqlite3.Connection) -> int:
+        """Record this process once, and show that it lives for as long as it does."""
+        if self._owner is not None:
+            return self._owner
+        me = Process.current()
+        cursor = connection.execute(
+            "INSERT INTO ab_owners (boot_id, pid_namespace, pid, start_time_ticks, command, since)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (me.boot_id, me.pid_namespace, me.pid, me.start_time_ticks, command(me.pid), time.time()),
+        )
+        owner = int(cursor.lastrowid or 0)
+        self._database.mark.hold(owner)
+        self._owner = owner
+        return owner
+
+
+class Entry:
+    """One probe's row: the journal that it is written to while it runs, and its end."""
+
+    def __init__(self, database: Database, probe_id: int) -> None:
+        self.probe_id = probe_id
+        self._database = database
+        self._lock = threading.RLock()
+        self._waiting: tuple[float, Mapping[str, Any]] | None = None
+        self._written_at = 0.0
+        self._written: Mapping[str, Any] = {}
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """Record the process: pid, start_time_ticks, boot_id, cgroup, counters before."""
+        self._write("started", facts)
+
+    def sample(self, facts: Mapping[str, Any]) -> None:
+        """Record a memory sample; it waits for the next one where the last is younger than a second and alike."""
+        with self._lock:
+            self._waiting = (time.time(), dict(facts))
+            if self._is_due(facts):
+                self._write()
+
+    def intent(self, reason: str) -> None:
+        """Record that we are about to kill the probe, and why."""
+        self._write("intent", {"reason": reason})
+
+    def finish(self, verdict: Verdict) -> None:
+        """Record the outcome; the entry is closed.
+
+        Raises:
+            DatabaseError: it has an end already, or cannot be written.
+
+        """
+        with self._lock, self._database.transaction() as connection:
+            self._flush(connection)
+            if not close_row(connection, self.probe_id, verdict):
+                what = f"Probe {self.probe_id} was ended by another process."
+                raise DatabaseError(what, "Run one search at a time in one study.")
+
+    def _is_due(self, facts: Mapping[str, Any]) -> bool:
+        age = time.monotonic() - self._written_at
+        grew = any((facts.get(key) or 0) > SAMPLE_GROWTH * (self._written.get(key) or 0) for key in _MEMORY_KEYS)
+        return age >= (SAMPLE_EARLY_S if grew else SAMPLE_EVERY_S)
+
+    def _write(self, event: str | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        with self._lock, self._database.transaction() as connection:
+            self._flush(connection)
+            if event is not None:
+                _insert(connection, self.probe_id, time.time(), event, facts or {})
+
+    def _flush(self, connection: sqlite3.Connection) -> None:
+        """Write the sample that waits; one that could not be committed is only evidence lost."""
+        if self._waiting is not None:
+            at, facts = self._waiting
+            _insert(connection, self.probe_id, at, "sample", facts)
+            self._waiting, self._written, self._written_at = None, facts, time.monotonic()
+
+
+def close_row(connection: sqlite3.Connection, probe_id: int, verdict: Verdict) -> bool:
+    """Write the end of a probe; False where it has one already."""
+    cursor = connection.execute(
+        "UPDATE ab_probes SET ended_at = ?, kind = ?, verdict = ? WHERE probe_id = ? AND ended_at IS NULL",
+        (time.time(), str(verdict.kind), rows.dump(verdict.to_dict()), probe_id),
+    )
+    return cursor.rowcount == 1
+
+
+def _insert(connection: sqlite3.Connection, probe_id: int, at: float, event: str, facts: Mapping[str, Any]) -> None:
+    connection.execute(
+        "INSERT INTO ab_events (probe_id, at, event, facts) VALUES (?, ?, ?, ?)",
+        (probe_id, at, event, rows.dump(facts)),
+    )
+
+
+def _quarantined(configuration: Configuration) -> UsageError:
+    return UsageError(
+        f"Configuration {configuration.digest} was running when an earlier search was killed; it is not tried again.",
+        "If it was not to blame, release it.",
+    )

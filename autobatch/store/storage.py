@@ -1,0 +1,85 @@
+"""Optuna's storage in our database: its own tables, on connections as durable and as patient as ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, ExceptionContext
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from autobatch.errors import DatabaseError
+from autobatch.store.connection import FileGuard, connect
+from autobatch.store.database import BUSY_S, Database
+from autobatch.store.trouble import explain, explained
+
+
+def open_storage(path: str | os.PathLike[str], busy_s: float = BUSY_S) -> RDBStorage:
+    """Open Optuna's storage in the database `path`; what SQLite refuses later is raised as `DatabaseError` too.
+
+    `storage.engine.dispose()` closes its connections.
+
+    Raises:
+        DatabaseError: the database cannot be used, or Optuna's tables in it are of another version.
+
+    """
+    database = Database(path, busy_s)
+    try:
+        # two processes that make Optuna's tables at once would collide
+        with explained(database.path), database.mark.exclusive(busy_s):
+            storage = _storage(database.path, busy_s)
+        _watch(storage, database.path)
+        return storage
+    finally:
+        database.close()
+
+
+def _storage(path: Path, busy_s: float) -> RDBStorage:
+    options = {"creator": lambda: _connect(path, busy_s), "poolclass": QueuePool}
+    try:
+        return RDBStorage("sqlite://", engine_kwargs=options)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise _explain(error, path) from error
+    except RuntimeError as error:
+        what = f"The database {path} was made by another version of Optuna."
+        do = f"Use that version, or run `optuna storage upgrade --storage sqlite:///{path}` on a copy."
+        raise DatabaseError(what, do) from error
+
+
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    connection = connect(path, busy_s)
+    # Optuna reads before it writes: a transaction begun by the read could not become a writer once another process
+    # has written (SQLITE_BUSY_SNAPSHOT, whatever the timeout), so it begins with the first write, as a writer
+    connection.isolation_level = "IMMEDIATE"
+    return connection
+
+
+def _watch(storage: RDBStorage, path: Path) -> None:
+    guard = FileGuard(path)
+
+    def check(_: Connection) -> None:
+        guard.check()
+
+    def translate(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise explain(error, path) from error
+
+    event.listen(storage.engine, "begin", check)
+    event.listen(storage.engine, "commit", check)
+    event.listen(storage.engine, "handle_error", translate)
+
+
+def _explain(error: BaseException, path: Path) -> DatabaseError:
+    """Return what SQLite said, from below the libraries that wrapped it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, sqlite3.Error):
+            return explain(cause, path)
+        cause = cause.__cause__
+    return DatabaseError(f"The database {path} could not be used: {error}.", "Put back a copy, or name another file.")
