@@ -10,10 +10,12 @@ from autobatch import __version__
 from autobatch.errors import AutobatchError
 
 COMMANDS: dict[str, str] = {
+    "check": "autobatch.cli.check:check",
     "export": "autobatch.cli.export:command",
     "show": "autobatch.cli.trials:show",
     "studies": "autobatch.cli.trials:studies",
     "trials": "autobatch.cli.trials:trials",
+    "verify": "autobatch.cli.check:verify",
 }
 """Command name -> `module:attribute`; a module is imported only when its command is used, so that `--help` is quick."""
 
