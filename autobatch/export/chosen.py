@@ -33,7 +33,15 @@ class Chosen:
     devices: int = 1
     """Data-parallel devices of the full run."""
 
-    device_kind: DeviceKind = "cuda"
+    @property
+    def device(self) -> str:
+        """The device it was measured on, `cuda:N` or `cpu`; `cuda:0` where that is not known."""
+        return str(self.machine.get("device") or "cuda:0")
+
+    @property
+    def device_kind(self) -> DeviceKind:
+        """Kind of that device."""
+        return "cuda" if self.device.startswith("cuda") else "cpu"
 
     def training_arguments(self) -> dict[str, Any]:
         """Return the TrainingArguments, by the names of the transformers that is installed here."""

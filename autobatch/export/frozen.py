@@ -21,7 +21,7 @@ from autobatch.verdict import Measurements
 from autobatch.workload.spec import Workload
 
 if TYPE_CHECKING:
-    from autobatch.export.check import Difference
+    from autobatch.machine.differences import Difference
 
 T = TypeVar("T")
 
@@ -86,8 +86,16 @@ class Frozen:
         vars(training_args).update(vars(fresh))
         return training_args
 
-    def check(self, device: str = "auto") -> list[Difference]:
-        """Say what differs between what it was frozen for and this machine, these libraries, model and data."""
+    def check(self, device: str | None = None) -> list[Difference]:
+        """Say what differs between what it was frozen for and this machine, these libraries, model and data.
+
+        Args:
+            device: `cuda:0`, ... or `cpu`; None: the one it was frozen on.
+
+        Raises:
+            MachineError: the machine cannot be read.
+
+        """
         from autobatch.export.check import differences
 
         return differences(self, device)
@@ -116,7 +124,6 @@ def seal(chosen: Chosen, target: str, settings: Mapping[str, Any]) -> str:
             "settings": dict(settings),
             "configuration": chosen.configuration.to_dict(),
             "devices": chosen.devices,
-            "device_kind": chosen.device_kind,
             "workload_digest": chosen.workload.digest,
             "workload": chosen.workload.to_dict(),
             "machine": dict(chosen.machine),
@@ -178,7 +185,6 @@ def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
         limits=Limits(**facts["limits"]),
         evidence=facts["evidence"],
         devices=int(facts["devices"]),
-        device_kind=facts["device_kind"],
     )
     tampered = facts.get(provenance.CHECKSUM) != provenance.checksum(facts)
     return Frozen(file, target, now, chosen, facts, _edits(facts["settings"], now), tampered)

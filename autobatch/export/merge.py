@@ -1,16 +1,21 @@
-"""`--into`: lays the tuned keys into a file of the user's, and touches nothing else of it."""
+"""`--into`: lays the tuned keys into a YAML file of the user's, and touches no other character of it.
+
+Values are replaced where the parser says they stand. Writing the whole document anew, as round-trip libraries do,
+would move indentation and quotes that are no concern of ours.
+"""
 
 from __future__ import annotations
 
 import difflib
-import io
-import itertools
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autobatch.errors import UsageError
 from autobatch.safe_files import parse_yaml
+
+if TYPE_CHECKING:
+    from yaml.nodes import MappingNode, Node
 
 _CLOSE = 0.85
 """Likeness from which an unknown key is taken for a misspelling of a tuned one."""
@@ -27,8 +32,17 @@ class Merged:
     """What a person should know: keys that look misspelt, older spellings that were kept."""
 
 
+@dataclass(frozen=True)
+class _Section:
+    """A mapping of the document."""
+
+    path: str
+    node: MappingNode
+    entries: Mapping[str, tuple[Node, Node]]
+
+
 def merge(text: str, settings: Mapping[str, Any], aliases: Mapping[str, str], name: str) -> Merged:
-    """Lay settings into YAML text; comments, order and all other keys stay.
+    """Lay settings into YAML text.
 
     A key is changed where it stands, also inside a section; one that is nowhere goes beside the others.
 
@@ -42,93 +56,133 @@ def merge(text: str, settings: Mapping[str, Any], aliases: Mapping[str, str], na
         UsageError: it is no YAML mapping, or a key stands in several sections.
 
     """
-    # read strictly first, so that aliases, repeated keys and odd types are refused with their line
-    if not isinstance(parse_yaml(text, name), dict):
+    document = parse_yaml(text, name)
+    if not isinstance(document, dict):
         what = f"{name} holds no mapping of names to values."
         raise UsageError(what, "Name a YAML file of settings, or leave --into out.")
-    from ruamel.yaml import YAML
+    import yaml
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(**_indentation(text))
-    document = yaml.load(text)
-    remarks = _lay(document, settings, aliases, name)
-    out = io.StringIO(newline="\n")
-    yaml.dump(document, out)
-    diff = difflib.unified_diff(text.splitlines(), out.getvalue().splitlines(), name, f"{name} (merged)", lineterm="")
-    return Merged(out.getvalue(), "\n".join(diff), tuple(remarks))
-
-
-def _indentation(text: str) -> dict[str, int]:
-    """Return the dash style that the file has already, so that its lists are not moved."""
-    lines = text.splitlines()
-    for before, line in itertools.pairwise(lines):
-        if line.lstrip().startswith("- ") and before.rstrip().endswith(":"):
-            inner = len(line) - len(line.lstrip()) - (len(before) - len(before.lstrip()))
-            return {"mapping": 2, "sequence": inner + 2, "offset": inner}
-    return {"mapping": 2, "sequence": 2, "offset": 0}
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None  # it holds a mapping
+    sections = list(_sections(root))
+    edits, missing, remarks = _plan(sections, settings, aliases, name)
+    home = max(sections, key=lambda section: len(settings.keys() & section.entries.keys()))
+    merged = _edited(text, [*edits, *_addition(text, home, missing, settings)])
+    before, after = text.splitlines(), merged.splitlines()
+    diff = difflib.unified_diff(before, after, name, f"{name} (merged)", lineterm="", n=1)
+    return Merged(merged, "\n".join(diff), (*remarks, *_misspelt(sections, settings, aliases)))
 
 
-def _lay(
-    document: MutableMapping[str, Any],
+def _sections(node: Node, path: str = "") -> Iterator[_Section]:
+    from yaml.nodes import MappingNode
+
+    if isinstance(node, MappingNode):
+        yield _Section(path, node, {str(key.value): (key, value) for key, value in node.value})
+        for key, value in node.value:
+            yield from _sections(value, f"{path}.{key.value}".lstrip("."))
+
+
+_Edit = tuple[int, int, str]
+"""First character, the one after the last, and what stands there afterwards."""
+
+
+def _plan(
+    sections: list[_Section],
     settings: Mapping[str, Any],
     aliases: Mapping[str, str],
     name: str,
-) -> list[str]:
-    sections = _sections(document)
-    home = max(sections.values(), key=lambda section: len(settings.keys() & section.keys()))
-    remarks = list(_misspelt(sections, settings, aliases))
+) -> tuple[list[_Edit], dict[str, Any], list[str]]:
+    """Return the values to replace, the settings that the file lacks, and remarks."""
+    edits, missing, remarks = [], {}, []
     for key, value in settings.items():
         older = [old for old, new in aliases.items() if new == key and old not in settings]
-        spelling, section = _place(sections, [key, *older], name) or (key, home)
+        found = _find(sections, [key, *older], name)
+        if found is None:
+            missing[key] = value
+            continue
+        spelling, node = found
         if spelling != key:
             remarks.append(f"{spelling} is an older spelling of {key}; it was kept.")
-        if spelling not in section or section[spelling] != value:
-            section[spelling] = _older_value(spelling, value)
-    return remarks
+        edits += _replacement(node, _in_older_words(spelling, value))
+    return edits, missing, remarks
 
 
-def _sections(document: MutableMapping[str, Any], path: str = "") -> dict[str, MutableMapping[str, Any]]:
-    """Return every mapping of the document by its dotted path, the document itself under the empty one."""
-    found = {path: document}
-    for key, value in document.items():
-        if isinstance(value, MutableMapping):
-            found |= _sections(value, f"{path}.{key}".lstrip("."))
-    return found
-
-
-def _place(
-    sections: Mapping[str, MutableMapping[str, Any]],
-    spellings: list[str],
-    name: str,
-) -> tuple[str, MutableMapping[str, Any]] | None:
+def _find(sections: list[_Section], spellings: list[str], name: str) -> tuple[str, Node] | None:
     for spelling in spellings:
-        paths = [path for path, section in sections.items() if spelling in section]
-        if len(paths) > 1:
-            what = f"{name} has {spelling} in several places: {', '.join(path or 'the top' for path in paths)}."
+        holders = [section for section in sections if spelling in section.entries]
+        if len(holders) > 1:
+            places = ", ".join(section.path or "the top" for section in holders)
+            what = f"{name} has {spelling} in several places: {places}."
             raise UsageError(what, "Keep it in one place, then merge again; the file was not changed.")
-        if paths:
-            return spelling, sections[paths[0]]
+        if holders:
+            return spelling, holders[0].entries[spelling][1]
     return None
 
 
-def _older_value(spelling: str, value: object) -> object:
-    if spelling == "group_by_length":
-        return value == "group_by_length" if isinstance(value, str) else value
-    return value
+def _in_older_words(spelling: str, value: object) -> object:
+    return value == "group_by_length" if spelling == "group_by_length" else value
+
+
+def _replacement(node: Node, value: object) -> list[_Edit]:
+    """Return the edit that gives a node another value, or none where it has that value already."""
+    from yaml.constructor import SafeConstructor
+
+    if SafeConstructor().construct_document(node) == value:
+        return []
+    start = node.start_mark.index
+    gap = " " if node.end_mark.index == start else ""
+    return [(start, _end(node), gap + _inline(value))]
+
+
+def _end(node: Node) -> int:
+    """Return where a node's own text ends; the parser's end of a block reaches over the comments that follow."""
+    from yaml.nodes import CollectionNode
+
+    if isinstance(node, CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
+
+
+def _inline(value: object) -> str:
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _addition(text: str, home: _Section, missing: Mapping[str, Any], settings: Mapping[str, Any]) -> list[_Edit]:
+    """Return the edit that adds what a section lacks, after the last tuned key in it or at its end."""
+    pairs = [f"{key}: {_inline(value)}" for key, value in missing.items()]
+    if not pairs:
+        return []
+    if home.node.flow_style:
+        last = int(home.node.end_mark.index) - 1
+        return [(last, last, ", " * bool(home.entries) + ", ".join(pairs))]
+    tuned = [key for key in home.entries if key in settings]
+    key_node, value_node = home.entries[tuned[-1] if tuned else list(home.entries)[-1]]
+    indent = " " * int(key_node.start_mark.column)
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = "".join(f"{indent}{pair}{end}" for pair in pairs)
+    here = _end(value_node)
+    if text[here - 1 : here] != "\n":
+        here = text.find("\n", here) + 1
+    return [(here, here, lines)] if here else [(len(text), len(text), end + lines)]
+
+
+def _edited(text: str, edits: list[_Edit]) -> str:
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
 
 
 def _misspelt(
-    sections: Mapping[str, Mapping[str, Any]],
+    sections: list[_Section],
     settings: Mapping[str, Any],
     aliases: Mapping[str, str],
-) -> list[str]:
-    remarks = []
-    for section in sections.values():
-        for key in section:
-            near = difflib.get_close_matches(str(key), settings, n=1, cutoff=_CLOSE)
-            longer = bool(near) and str(key).startswith(near[0])  # gradient_checkpointing_kwargs is a key of its own
-            if near and not longer and key not in settings and key not in aliases:
-                remarks.append(f"The key {key} is unknown; {near[0]} was meant? It was left as it is.")
-    return remarks
+) -> Iterator[str]:
+    for key in (key for section in sections for key in section.entries):
+        near = difflib.get_close_matches(key, settings, n=1, cutoff=_CLOSE)
+        longer = bool(near) and key.startswith(near[0])  # gradient_checkpointing_kwargs is a key of its own
+        if near and not longer and key not in settings and key not in aliases:
+            yield f"The key {key} is unknown; {near[0]} was meant? It was left as it is."

@@ -1,6 +1,7 @@
 import pytest
 
 from autobatch.export.chosen import Chosen
+from autobatch.machine import fingerprint
 from autobatch.request import Limits
 from autobatch.settings import Configuration
 from autobatch.verdict import Measurements
@@ -28,10 +29,9 @@ def chosen(workload):
         ),
         measurements=Measurements(step_s=0.5, samples_per_s=32.0, device_peak_used_bytes=18 * 2**30),
         workload=workload,
-        machine={"gpu": "NVIDIA X"},
+        machine=fingerprint.read("cpu").to_dict(),
         limits=Limits(device_bytes=24 * 2**30),
         evidence={"trials": 12},
-        device_kind="cpu",
     )
 
 

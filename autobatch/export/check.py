@@ -1,0 +1,97 @@
+"""Whether a frozen file still holds: for itself, this machine, these libraries, the model and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from autobatch.errors import UsageError
+from autobatch.export.frozen import Frozen
+from autobatch.machine import fingerprint
+from autobatch.machine.differences import Difference
+from autobatch.machine.fingerprint import Fingerprint
+from autobatch.workload.spec import Data, Model
+
+_ABSENT = "absent"
+
+
+def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
+    """Return in what now differs from what the file was frozen for, what matters first.
+
+    Args:
+        frozen: the file.
+        device: that a run would use; None: the one it was frozen on.
+
+    Raises:
+        MachineError: the machine cannot be read.
+
+    """
+    found = [*_of_file(frozen), *_of_machine(frozen, device), *_of_model(frozen.workload.model)]
+    if frozen.workload.data is not None:
+        found += _of_data(frozen.workload.data)
+    return sorted(found, key=lambda difference: not difference.matters)
+
+
+def _of_file(frozen: Frozen) -> Iterator[Difference]:
+    if frozen.tampered:
+        why = "The figures in its comments were changed by hand: they promise nothing."
+        yield Difference("provenance", "sealed", "does not match its checksum", matters=True, why=why)
+    for edit in frozen.edits:
+        why = "The file was edited by hand since it was frozen: this was not measured."
+        yield Difference(edit.key, _text(edit.frozen), _text(edit.now), matters=True, why=why)
+
+
+def _text(value: object) -> str:
+    return _ABSENT if value is None else str(value)
+
+
+def _of_machine(frozen: Frozen, device: str | None) -> Iterator[Difference]:
+    try:
+        was = Fingerprint.from_dict(frozen.chosen.machine)
+    except (KeyError, TypeError):
+        why = "The file does not say on which machine it was measured."
+        yield Difference("machine", "unknown", "this one", matters=True, why=why)
+        return
+    yield from fingerprint.compare(was, fingerprint.read(device or was.device))
+
+
+def _of_model(model: Model) -> Iterator[Difference]:
+    if model.path is None:
+        return
+    from autobatch.workload.resolve import from_folder
+
+    why = "Time and memory depend on the model."
+    try:
+        now = from_folder(Path(model.path), model.name).model
+    except UsageError as error:
+        yield Difference("model", model.path, error.what, matters=True, why=why)
+        return
+    keys = sorted({*model.config, *now.config}) if model.config else []
+    for key in keys:
+        old, new = model.config.get(key), now.config.get(key)
+        if old != new:
+            yield Difference(f"model: {key}", _text(old), _text(new), matters=True, why=why)
+
+
+def _of_data(data: Data) -> Iterator[Difference]:
+    from autobatch.workload.data import digest
+
+    why = "The longest sample decides the memory, the typical ones the time."
+    try:
+        now = digest(data.path)
+    except UsageError as error:
+        yield Difference("data", data.path, error.what, matters=True, why=why)
+        return
+    if now != data.digest:
+        yield Difference("data", data.digest, now, matters=True, why=why)
+
+
+def report(path: Path, found: list[Difference]) -> str:
+    """Return in words what differs, and whether the file holds here."""
+    marks = {True: "!", False: " "}
+    lines = [f"{marks[d.matters]} {d.name}: {d.was} -> {d.now}. {d.why}" for d in found]
+    if any(difference.matters for difference in found):
+        lines.append(f"{path} does not hold here: what is marked matters. Search again, or try `autobatch verify`.")
+    else:
+        lines.append(f"{path} holds here.")
+    return "\n".join(lines)

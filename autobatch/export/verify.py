@@ -1,0 +1,112 @@
+"""Runs a frozen configuration again for a few minutes, and holds the figures against its promise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autobatch.export.frozen import Frozen
+from autobatch.isolation.runner import ProbeRunner
+from autobatch.request import Plan, Runner
+from autobatch.verdict import Verdict
+
+TIME_BAND = 0.05
+MEMORY_BAND = 0.05
+
+
+class Unrecorded:
+    """A `request.Journal` for a run of which nothing is kept."""
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """Record nothing."""
+
+    def sample(self, facts: Mapping[str, Any]) -> None:
+        """Record nothing."""
+
+    def intent(self, reason: str) -> None:
+        """Record nothing."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure as promised and as measured now."""
+
+    name: str
+    promised: float
+    now: float
+    band: float
+    """Share by which it may be worse."""
+
+    @property
+    def change(self) -> float:
+        """Relative change; positive is worse."""
+        return self.now / self.promised - 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is no worse than the band allows."""
+        return self.change <= self.band
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of running a frozen configuration again."""
+
+    verdict: Verdict
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it ran, within the bands."""
+        return self.verdict.ok and all(comparison.holds for comparison in self.comparisons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        figures = {c.name: {"promised": c.promised, "now": c.now, "change": c.change} for c in self.comparisons}
+        return {"holds": self.holds, "verdict": self.verdict.to_dict(), "figures": figures}
+
+
+def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verification:
+    """Run it again in a process of its own, as a confirmation does.
+
+    Args:
+        frozen: the file; the configuration as frozen is run, not what was edited since.
+        seconds: deadline.
+        device: None: the one it was frozen on.
+
+    """
+    chosen = frozen.chosen
+    with (
+        tempfile.TemporaryDirectory(prefix="autobatch-") as folder,
+        ProbeRunner(chosen.workload, device=device or chosen.device, limits=chosen.limits, work_dir=folder) as runner,
+    ):
+        return run(frozen, runner, seconds)
+
+
+def run(frozen: Frozen, runner: Runner, seconds: float) -> Verification:
+    """Run it through a runner and compare."""
+    verdict = runner.run(frozen.configuration, Plan(purpose="confirm", max_seconds=seconds), Unrecorded())
+    return Verification(verdict, tuple(_comparisons(frozen, verdict)))
+
+
+def _comparisons(frozen: Frozen, verdict: Verdict) -> list[Comparison]:
+    error = max(frozen.promised.micro_step_rel_error or 0.0, verdict.measurements.micro_step_rel_error or 0.0)
+    bands = {
+        "step_s": max(TIME_BAND, 2 * error),
+        "device_peak_used_bytes": MEMORY_BAND,
+        "host_peak_bytes": MEMORY_BAND,
+    }
+    figures = {name: (getattr(frozen.promised, name), getattr(verdict.measurements, name)) for name in bands}
+    return [Comparison(n, was, now, bands[n]) for n, (was, now) in figures.items() if was and now is not None]
+
+
+def report(result: Verification) -> str:
+    """Return the verdict and the figures in words."""
+    lines = [f"{result.verdict.kind}: {result.verdict.hint}"]
+    for figure in result.comparisons:
+        said = "holds" if figure.holds else f"worse by more than {figure.band:.0%}"
+        line = f"  {figure.name}: promised {figure.promised:.6g}, now {figure.now:.6g} ({figure.change:+.1%}), {said}"
+        lines.append(line)
+    return "\n".join(lines)
