@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -52,6 +53,7 @@ class Search:
         candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
         phase: `train`, or `inference` for the inference batch alone.
+        machine: the fingerprint, kept with the study for whoever checks it later.
 
     """
 
@@ -72,6 +74,7 @@ class Search:
     candidates: Sequence[Configuration] | None = None
     predict: Predict | None = None
     phase: str = "train"
+    machine: Mapping[str, Any] | None = None
 
     def run(self) -> Result:
         """Search to the end, and return the answer.
@@ -83,6 +86,8 @@ class Search:
         """
         self._budget = Budget(self.budget_s, self.clock)
         study = open_study(self.storage, self.study_name, self.workload, self.space, self.limits)
+        if self.machine is not None:
+            study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
         self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer)
         self._desk.facts.extend(kept.read_all(study, self.space))
         self._sampler = self._make_sampler()
