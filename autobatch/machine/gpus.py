@@ -67,11 +67,17 @@ class Device(Protocol):
     def gpu(self) -> Gpu:
         """What it is."""
 
-    def used_bytes(self) -> int:
+    def memory_used_bytes(self) -> int:
         """Memory in use on the whole card, by everybody, without what the driver keeps for itself."""
+
+    def memory_total_bytes(self) -> int:
+        """Return the size of the card."""
 
     def processes(self) -> tuple[GpuProcess, ...]:
         """Return the processes on it, each once, by process id."""
+
+    def process_ids(self) -> list[int]:
+        """Return the ids of the processes on it."""
 
     def utilization(self) -> float:
         """Return the share of the last sampling period in which a kernel ran."""
@@ -181,7 +187,7 @@ class NvmlDevice:
         return self._gpu
 
     @typed
-    def used_bytes(self) -> int:
+    def memory_used_bytes(self) -> int:
         """Memory in use on the whole card, by everybody, without what the driver keeps for itself."""
         lib = nvml.module()
         try:
@@ -189,6 +195,10 @@ class NvmlDevice:
         except (lib.NVMLError, TypeError, AttributeError):
             # an old driver or binding: its figure holds the driver's share, too
             return int(lib.nvmlDeviceGetMemoryInfo(self._handle).used)
+
+    def memory_total_bytes(self) -> int:
+        """Return the size of the card."""
+        return self._gpu.total_bytes
 
     @typed
     def processes(self) -> tuple[GpuProcess, ...]:
@@ -200,6 +210,10 @@ class NvmlDevice:
                 for entry in getattr(lib, name)(self._handle):
                     found.setdefault(entry.pid, GpuProcess(entry.pid, entry.usedGpuMemory))
         return tuple(found[pid] for pid in sorted(found))
+
+    def process_ids(self) -> list[int]:
+        """Return the ids of the processes on it."""
+        return [process.pid for process in self.processes()]
 
     @typed
     def utilization(self) -> float:

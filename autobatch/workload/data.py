@@ -1,0 +1,171 @@
+"""A person's own data: samples read where they lie, their token lengths, and the digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+from autobatch.errors import UsageError
+from autobatch.workload import lengths as distributions
+from autobatch.workload import tokens
+from autobatch.workload.columns import choose
+from autobatch.workload.formats import open_table
+from autobatch.workload.spec import Data, Lengths, Workload
+from autobatch.workload.tables import Row, Table
+from autobatch.workload.tokens import Tokenizer
+
+MEASURED = 20_000
+"""Samples whose tokens are counted; of a larger set as many at random, and those with the most text besides."""
+LONGEST = 256
+
+
+class Sample(NamedTuple):
+    """One text, and its summary where there is one."""
+
+    text: str
+    summary: str | None
+
+
+class Samples(Sequence[Sample]):
+    """Samples of a file or folder, read when asked for. It may be forked and pickled.
+
+    Attributes:
+        text_column, summary_column: the columns read; the second is None where there is none.
+
+    """
+
+    def __init__(self, table: Table, text_column: str, summary_column: str | None) -> None:
+        self._table = table
+        self.text_column = text_column
+        self.summary_column = summary_column
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        """Return a sample; a malformed one raises UsageError that names its line."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        return self._sample(self._table.row(position), position)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index, row in enumerate(self._table.rows()):
+            yield self._sample(row, index)
+
+    def _sample(self, row: Row, index: int) -> Sample:
+        summary = self._text(row, self.summary_column, index) if self.summary_column else None
+        return Sample(self._text(row, self.text_column, index), summary)
+
+    def _text(self, row: Row, column: str, index: int) -> str:
+        value = row.get(column)
+        if isinstance(value, str):
+            # half a surrogate pair, which JSON can spell, is no character
+            return value if value.isascii() else value.encode(errors="replace").decode()
+        holds = "is not there" if column not in row else "is empty" if value is None else f"is no text: {value!r:.40}"
+        what = f"{self._table.where(index)}: the column {column!r} {holds}."
+        raise UsageError(what, "Correct the line, or name other columns by --text-column and --summary-column.")
+
+
+def read(path: str | Path, text_column: str | None = None, summary_column: str | None = None) -> Samples:
+    """Return the samples of a JSON Lines, JSON, CSV, TSV or Parquet file, or of a folder of .txt, .md and .py files.
+
+    Args:
+        path: of the file or folder.
+        text_column: None guesses it by its name.
+        summary_column: None guesses it by its name; there may be none.
+
+    Raises:
+        UsageError: it is missing, unreadable, empty, too large, malformed, or without such columns.
+
+    """
+    table = open_table(Path(path))
+    if not len(table):
+        what = f"{path} holds no samples."
+        raise UsageError(what, "Give .jsonl, .json, .csv, .tsv or .parquet, or a folder of .txt, .md or .py files.")
+    text, summary = choose(table, str(path), text_column, summary_column)
+    return Samples(table, text, summary)
+
+
+def describe(
+    path: str | Path,
+    workload: Workload,
+    text_column: str | None = None,
+    summary_column: str | None = None,
+) -> tuple[Data, Lengths]:
+    """Return where the data is, with its content's digest and longest sample, and its token lengths after truncation.
+
+    Raises:
+        UsageError: as `read`; or an encoder-decoder is to learn from texts without summaries.
+
+    """
+    samples = read(path, text_column, summary_column)
+    if workload.model.family == "seq2seq" and samples.summary_column is None:
+        what = f"{workload.model.name} writes summaries, and no column of {path} holds any."
+        raise UsageError(what, "Name it by --summary-column, or choose a causal model.")
+    measured, longest = _measure(samples, workload)
+    where = str(Path(path).resolve())
+    data = Data(where, samples.text_column, samples.summary_column, digest(Path(path)), longest)
+    return data, measured
+
+
+def lengths(samples: Sequence[Sample], tokenizer: Tokenizer, max_source: int, max_target: int | None) -> Lengths:
+    """Return the distribution of token lengths after truncation.
+
+    Args:
+        samples: texts and summaries.
+        tokenizer: what counts; see `tokens.load`.
+        max_source: tokens at which the source is cut.
+        max_target: tokens at which the target is cut; None for a causal model, whose source is text and summary.
+
+    """
+    counts = [_count(sample, tokenizer, causal=max_target is None) for sample in samples]
+    source = distributions.quantiles([count for count, _ in counts])
+    target = distributions.quantiles([count for _, count in counts]) if max_target else ()
+    return distributions.clip(Lengths(source, target, tokenizer.estimated), max_source, max_target)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; of a folder, of its text files' names and bytes."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    table = open_table(path)
+    for index, row in enumerate(table.rows()):
+        total.update(f"{table.where(index).removeprefix(str(path))}\0{row['text']}\0".encode())
+    return total.hexdigest()
+
+
+def _count(sample: Sample, tokenizer: Tokenizer, *, causal: bool) -> tuple[int, int]:
+    source, target = len(tokenizer.ids(sample.text)), len(tokenizer.ids(sample.summary or ""))
+    return (source + target, 0) if causal and sample.summary else (source, target)
+
+
+def _measure(samples: Samples, workload: Workload) -> tuple[Lengths, int]:
+    """Return the lengths, and the index of the sample with the most tokens."""
+    causal = workload.model.family == "causal"
+    tokenizer = tokens.load(workload.model)
+    chosen = _worth_counting(samples)
+    measured = [samples[index] for index in chosen]
+    counts = [sum(_count(sample, tokenizer, causal=causal)) for sample in measured]
+    longest = chosen[max(range(len(chosen)), key=counts.__getitem__)]
+    target = None if causal else workload.max_target_length
+    return lengths(measured, tokenizer, workload.max_source_length, target), longest
+
+
+def _worth_counting(samples: Samples) -> list[int]:
+    """Return all indices of a set of moderate size; of a larger one a random part, and the longest by bytes."""
+    sizes = [len(sample.text.encode()) + len((sample.summary or "").encode()) for sample in samples]
+    if len(sizes) <= MEASURED:
+        return list(range(len(sizes)))
+    drawn = random.Random(0).sample(range(len(sizes)), MEASURED)  # noqa: S311 - statistics, no secret
+    by_size = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+    return sorted({*drawn, *by_size[:LONGEST]})
