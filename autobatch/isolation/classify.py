@@ -1,0 +1,89 @@
+"""From evidence to a verdict. Each rule names one cause and what proves it; the first that holds decides.
+
+The exit status alone proves nothing, and neither does a text that speaks of memory: a host out-of-memory verdict needs
+a kernel counter that moved, one of the card needs the exception's type.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from autobatch.isolation import rules
+from autobatch.isolation.evidence import Evidence
+from autobatch.request import Limits
+from autobatch.verdict import Confidence, Kind, Measurements, Verdict
+
+Finding = tuple[Kind, Confidence]
+Rule = Callable[[Evidence, Limits], Finding | None]
+
+RULES: tuple[Rule, ...] = (
+    rules.gpu_lost,
+    rules.interrupted,
+    rules.stopped_for_memory,
+    rules.host_out_of_memory,
+    rules.shared_memory_full,
+    rules.device_out_of_memory,
+    rules.device_poisoned,
+    rules.threads_exhausted,
+    rules.cpu_allocation,
+    rules.disk_full,
+    rules.broken_pipe,
+    rules.user_error,
+    rules.stopped_for_time,
+    rules.killed,
+    rules.crashed,
+)
+"""In order: what the kernel or the driver counted comes before what a program said of itself."""
+
+
+def classify(evidence: Evidence, limits: Limits, duration_s: float) -> Verdict:
+    """Return the verdict that the evidence proves, or NO_VERDICT with all of it where it proves none."""
+    measurements = _measurements(evidence)
+    finding = next((found for rule in RULES if (found := rule(evidence, limits)) is not None), None)
+    if finding is None and (evidence.outcome or {}).get("status") == "ok":
+        finding = _judge(measurements, evidence, limits)
+    kind, confidence = finding or (Kind.NO_VERDICT, Confidence.UNDECIDED)
+    return Verdict(kind, measurements, confidence, evidence.to_dict(), duration_s)
+
+
+def _measurements(evidence: Evidence) -> Measurements:
+    """Join the child's own figures with what was seen from outside; a child's odd fields are dropped."""
+    told = (evidence.outcome or {}).get("measurements")
+    try:
+        found = Measurements.from_dict(told) if isinstance(told, Mapping) else Measurements()
+    except TypeError:
+        found = Measurements()
+    host = max((b for b in (found.host_peak_bytes, evidence.host_peak_bytes) if b is not None), default=None)
+    device = found.device_peak_used_bytes
+    return replace(
+        found,
+        host_peak_bytes=host,
+        device_peak_used_bytes=evidence.device.peak_used_bytes if device is None else device,
+    )
+
+
+def _judge(found: Measurements, evidence: Evidence, limits: Limits) -> Finding:
+    """Hold a probe that ran against what a long run would forgive."""
+    flags: Mapping[str, Any] = (evidence.outcome or {}).get("flags") or {}
+    tests = (
+        (Kind.DISTURBED, evidence.device.others_moved_in),
+        (Kind.NUMERICS, found.loss is not None and not math.isfinite(found.loss)),
+        (Kind.SPILL, flags.get("spill")),
+        (Kind.NEARLY_OOM, flags.get("nearly_oom") or (found.allocation_retries or 0) > 0),
+        (Kind.OVER_LIMIT, flags.get("over_limit") or is_over_limit(found, evidence, limits)),
+        (Kind.HOPELESS, flags.get("hopeless")),
+    )
+    kind = next((kind for kind, holds in tests if holds), Kind.OK)
+    return kind, Confidence.LIKELY if kind is Kind.SPILL else Confidence.CERTAIN
+
+
+def is_over_limit(found: Measurements, evidence: Evidence, limits: Limits) -> bool:
+    """Tell whether the card's or the host's peak is above the share that keeps a long run safe."""
+    card = limits.device_bytes or evidence.device.total_bytes
+    device = max(found.device_peak_used_bytes or 0, found.eval_device_peak_used_bytes or 0)
+    over_device = card is not None and device > limits.device_fraction * card
+    host = found.host_peak_bytes or 0
+    return over_device or (limits.host_bytes is not None and host > limits.host_fraction * limits.host_bytes)
