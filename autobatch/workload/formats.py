@@ -63,9 +63,13 @@ def _json(path: Path) -> Table:
 def _rows(value: Any) -> list[Row] | None:  # noqa: ANN401 - JSON is anything
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value
-    if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+    if isinstance(value, dict) and value and all(map(_is_column, value.values())):
         return [dict(zip(value, cells, strict=False)) for cells in zip(*value.values(), strict=False)]
     return None
+
+
+def _is_column(value: Any) -> bool:  # noqa: ANN401 - JSON is anything
+    return isinstance(value, list) and not any(isinstance(cell, dict) for cell in value[:1])
 
 
 def _parquet(path: Path) -> Table:
