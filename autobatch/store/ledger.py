@@ -15,7 +15,7 @@ from autobatch.errors import DatabaseError, UsageError
 from autobatch.settings import Configuration
 from autobatch.store import rows
 from autobatch.store.database import BUSY_S, Database
-from autobatch.store.owner import Process, command
+from autobatch.store.owner import Process
 from autobatch.verdict import Kind, Verdict
 
 SAMPLE_EVERY_S = 1.0
@@ -36,7 +36,6 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._owner: int | None = None
-        self._owner_lock = threading.Lock()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], busy_s: float = BUSY_S) -> Ledger:
@@ -63,7 +62,12 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database. Entries without an end count as in flight until this process ends, then as killed."""
-        self._database.close()
+        try:
+            if self._owner is not None:
+                with self._database.transaction() as connection:
+                    rows.end_owner(connection, self._owner)
+        finally:
+            self._database.close()
 
     def begin(self, study: str, trial_number: int, configuration: Configuration, purpose: str, stage: str) -> Entry:
         """Record that a probe is about to run; nothing may start before this returns.
@@ -112,13 +116,7 @@ class Ledger:
         """Record this process once, and show that it lives for as long as it does."""
         if self._owner is not None:
             return self._owner
-        me = Process.current()
-        cursor = connection.execute(
-            "INSERT INTO ab_owners (boot_id, pid_namespace, pid, start_time_ticks, command, since)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (me.boot_id, me.pid_namespace, me.pid, me.start_time_ticks, command(me.pid), time.time()),
-        )
-        owner = int(cursor.lastrowid or 0)
+        owner = rows.add_owner(connection, Process.current())
         self._database.mark.hold(owner)
         self._owner = owner
         return owner
@@ -159,7 +157,7 @@ class Entry:
         """
         with self._lock, self._database.transaction() as connection:
             self._flush(connection)
-            if not close_row(connection, self.probe_id, verdict):
+            if not rows.end_probe(connection, self.probe_id, verdict):
                 what = f"Probe {self.probe_id} was ended by another process."
                 raise DatabaseError(what, "Run one search at a time in one study.")
 
@@ -180,15 +178,6 @@ class Entry:
             at, facts = self._waiting
             _insert(connection, self.probe_id, at, "sample", facts)
             self._waiting, self._written, self._written_at = None, facts, time.monotonic()
-
-
-def close_row(connection: sqlite3.Connection, probe_id: int, verdict: Verdict) -> bool:
-    """Write the end of a probe; False where it has one already."""
-    cursor = connection.execute(
-        "UPDATE ab_probes SET ended_at = ?, kind = ?, verdict = ? WHERE probe_id = ? AND ended_at IS NULL",
-        (time.time(), str(verdict.kind), rows.dump(verdict.to_dict()), probe_id),
-    )
-    return cursor.rowcount == 1
 
 
 def _insert(connection: sqlite3.Connection, probe_id: int, at: float, event: str, facts: Mapping[str, Any]) -> None:

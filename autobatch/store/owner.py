@@ -18,13 +18,14 @@ class Process:
 
     Attributes:
         boot_id: of the kernel's run; it changes with a restart of the machine.
-        pid_namespace: inode of the namespace in which `pid` counts; a container has its own.
+        pid_namespace: the namespace in which `pid` counts, each container's own: its inode and, as those are used
+            again, the start time of its first process.
         start_time_ticks: clock ticks from boot to the start of the process.
 
     """
 
     boot_id: str
-    pid_namespace: int
+    pid_namespace: str
     pid: int
     start_time_ticks: int
 
@@ -36,7 +37,7 @@ class Process:
         return cls(proc.boot_id(), pid_namespace(), now.pid, now.start_ticks)
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], pid_namespace: int) -> Process | None:
+    def from_facts(cls, facts: Mapping[str, Any], pid_namespace: str) -> Process | None:
         """Return the process that `Journal.started` told of, or None where the facts do not name one."""
         try:
             return cls(str(facts["boot_id"]), pid_namespace, int(facts["pid"]), int(facts["start_time_ticks"]))
@@ -54,9 +55,10 @@ class Process:
         return self.is_visible and proc.is_same(self.pid, self.start_time_ticks)
 
 
-def pid_namespace() -> int:
-    """Return the inode of our PID namespace."""
-    return (proc.PROC / "self/ns/pid").stat().st_ino
+def pid_namespace() -> str:
+    """Return the identity of our PID namespace, unique within one boot."""
+    first = proc.stat(1)
+    return f"{(proc.PROC / 'self/ns/pid').stat().st_ino}:{first.start_ticks if first else 0}"
 
 
 def command(pid: int) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from autobatch.errors import AutobatchError, DatabaseError
 from autobatch.safe_files import parse_json
 from autobatch.settings import Configuration
+from autobatch.store.owner import Process, command
 from autobatch.verdict import Kind, Verdict
 
 _COLUMNS = (
@@ -95,14 +97,53 @@ def attempts(connection: sqlite3.Connection, study: str, digest: str) -> list[Pr
     return _select(connection, "study = ? AND digest = ?", (study, digest))
 
 
-def in_flight(connection: sqlite3.Connection) -> list[Probe]:
-    """Return the probes of all studies that have no end, in order."""
-    return _select(connection, "ended_at IS NULL", ())
+def in_flight(connection: sqlite3.Connection, owner_id: int) -> list[Probe]:
+    """Return the probes of one search process that have no end, in order."""
+    return _select(connection, "owner_id = ? AND ended_at IS NULL", (owner_id,))
+
+
+def owners(connection: sqlite3.Connection) -> dict[int, Process]:
+    """Return the search processes that are not known to have ended, by id."""
+    text = "SELECT owner_id, boot_id, pid_namespace, pid, start_time_ticks FROM ab_owners WHERE ended_at IS NULL"
+    return {row[0]: Process(*row[1:]) for row in connection.execute(text)}
+
+
+def add_owner(connection: sqlite3.Connection, process: Process) -> int:
+    """Record a search process; return its id."""
+    cursor = connection.execute(
+        "INSERT INTO ab_owners (boot_id, pid_namespace, pid, start_time_ticks, command, since)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (*astuple(process), command(process.pid), time.time()),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def end_owner(connection: sqlite3.Connection, owner_id: int) -> None:
+    """Record that a search process has ended, or has nothing more to do with the ledger."""
+    text = (
+        "UPDATE ab_owners SET ended_at = ? WHERE owner_id = ? AND ended_at IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM ab_probes p WHERE p.owner_id = ab_owners.owner_id AND p.ended_at IS NULL)"
+    )
+    connection.execute(text, (time.time(), owner_id))
+
+
+def end_probe(connection: sqlite3.Connection, probe_id: int, verdict: Verdict) -> bool:
+    """Write the end of a probe; False where it has one already."""
+    cursor = connection.execute(
+        "UPDATE ab_probes SET ended_at = ?, kind = ?, verdict = ? WHERE probe_id = ? AND ended_at IS NULL",
+        (time.time(), str(verdict.kind), dump(verdict.to_dict()), probe_id),
+    )
+    return cursor.rowcount == 1
 
 
 def of_kind(connection: sqlite3.Connection, study: str, kind: Kind) -> list[Probe]:
     """Return the probes of a study with one verdict, in order."""
     return _select(connection, "study = ? AND kind = ?", (study, str(kind)))
+
+
+def by_id(connection: sqlite3.Connection, probe_id: int) -> Probe:
+    """Return one probe, which must be there."""
+    return _select(connection, "probe_id = ?", (probe_id,))[0]
 
 
 def of_trial(connection: sqlite3.Connection, study: str, trial_number: int) -> list[Probe]:

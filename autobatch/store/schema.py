@@ -34,11 +34,12 @@ MIGRATIONS = (
             """CREATE TABLE ab_owners (
                 owner_id INTEGER PRIMARY KEY AUTOINCREMENT,
                 boot_id TEXT NOT NULL,
-                pid_namespace INTEGER NOT NULL,
+                pid_namespace TEXT NOT NULL,
                 pid INTEGER NOT NULL,
                 start_time_ticks INTEGER NOT NULL,
                 command TEXT NOT NULL,
-                since REAL NOT NULL
+                since REAL NOT NULL,
+                ended_at REAL
             )""",
             """CREATE TABLE ab_probes (
                 probe_id INTEGER PRIMARY KEY AUTOINCREMENT,
