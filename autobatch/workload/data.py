@@ -127,9 +127,7 @@ def lengths(samples: Sequence[Sample], tokenizer: Tokenizer, max_source: int, ma
 
     """
     counts = [_count(sample, tokenizer, causal=max_target is None) for sample in samples]
-    source = distributions.quantiles([count for count, _ in counts])
-    target = distributions.quantiles([count for _, count in counts]) if max_target else ()
-    return distributions.clip(Lengths(source, target, tokenizer.estimated), max_source, max_target)
+    return _distribution(counts, max_source, max_target, estimated=tokenizer.estimated)
 
 
 def digest(path: Path) -> str:
@@ -149,16 +147,27 @@ def _count(sample: Sample, tokenizer: Tokenizer, *, causal: bool) -> tuple[int, 
     return (source + target, 0) if causal and sample.summary else (source, target)
 
 
+def _distribution(
+    counts: Sequence[tuple[int, int]],
+    max_source: int,
+    max_target: int | None,
+    *,
+    estimated: bool,
+) -> Lengths:
+    source = distributions.quantiles([count for count, _ in counts])
+    target = distributions.quantiles([count for _, count in counts]) if max_target else ()
+    return distributions.clip(Lengths(source, target, estimated), max_source, max_target)
+
+
 def _measure(samples: Samples, workload: Workload) -> tuple[Lengths, int]:
     """Return the lengths, and the index of the sample with the most tokens."""
     causal = workload.model.family == "causal"
     tokenizer = tokens.load(workload.model)
     chosen = _worth_counting(samples)
-    measured = [samples[index] for index in chosen]
-    counts = [sum(_count(sample, tokenizer, causal=causal)) for sample in measured]
-    longest = chosen[max(range(len(chosen)), key=counts.__getitem__)]
+    counts = [_count(samples[index], tokenizer, causal=causal) for index in chosen]
+    longest = chosen[max(range(len(chosen)), key=lambda i: sum(counts[i]))]
     target = None if causal else workload.max_target_length
-    return lengths(measured, tokenizer, workload.max_source_length, target), longest
+    return _distribution(counts, workload.max_source_length, target, estimated=tokenizer.estimated), longest
 
 
 def _worth_counting(samples: Samples) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.errors import UsageError
-from autobatch.safe_files import read_yaml
+from autobatch.safe_files import read_text, read_yaml
 from autobatch.workload import lengths
 from autobatch.workload.positions import clamp
 from autobatch.workload.spec import Generation, Lora, Model, Workload
@@ -32,12 +32,17 @@ def load(name: str) -> Workload:
         UsageError: there is no such preset; the nearest are named.
 
     """
-    found = find(name)
-    if found is None:
-        near = nearest(name)
-        what = f"There is no model preset {name!r}."
-        raise UsageError(what, f"Did you mean {near}?" if near else "`autobatch models` lists them.")
-    return read(FOLDER / f"{found}.yaml")
+    return read(_file(name))
+
+
+def source(name: str) -> str:
+    """Return the YAML text of a preset, to start one's own from.
+
+    Raises:
+        UsageError: there is no such preset.
+
+    """
+    return read_text(_file(name))
 
 
 def find(name: str) -> str | None:
@@ -67,6 +72,15 @@ def read(path: Path) -> Workload:
         said = f"lacks {error}" if isinstance(error, KeyError) else f"is no workload: {error}"
         message = f"{path.name} {said}."
         raise UsageError(message, "Write it as the presets are: `autobatch models NAME` prints one.") from error
+
+
+def _file(name: str) -> Path:
+    found = find(name)
+    if found is None:
+        near = nearest(name)
+        what = f"There is no model preset {name!r}."
+        raise UsageError(what, f"Did you mean {near}?" if near else "`autobatch models` lists them.")
+    return FOLDER / f"{found}.yaml"
 
 
 def _squeezed(name: str) -> str:
