@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "models": "autobatch.cli.models:command",
     "check": "autobatch.cli.check:check",
     "export": "autobatch.cli.export:command",
+    "search": "autobatch.cli.search:command",
     "show": "autobatch.cli.trials:show",
     "studies": "autobatch.cli.trials:studies",
     "trials": "autobatch.cli.trials:trials",

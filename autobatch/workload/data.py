@@ -112,7 +112,7 @@ def describe(
         raise UsageError(what, "Name it by --summary-column, or choose a causal model.")
     measured, longest = _measure(samples, workload)
     where = str(Path(path).resolve())
-    data = Data(where, samples.text_column, samples.summary_column, digest(Path(path)), longest)
+    data = Data(where, samples.text_column, samples.summary_column, digest(Path(path)), longest, len(samples))
     return data, measured
 
 

@@ -68,6 +68,8 @@ class Data:
     """Of the content, for the fingerprint."""
     longest_index: int | None = None
     """Index of the sample with the most tokens."""
+    samples: int | None = None
+    """How many there are."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""`autobatch search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from autobatch.job.request import FREE, Job
+from autobatch.units import parse_bytes, parse_duration
+
+
+def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    if value == "free":
+        return FREE
+    if not value.isdecimal() or int(value) < 1:
+        message = f"{value!r} is no effective batch: give a whole number from 1, or 'free'."
+        raise click.BadParameter(message)
+    return int(value)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--model", "-m", required=True, help="Preset (see `autobatch models`), hub id or local folder.")
+@click.option("--budget", "-b", default="30m", help="Wall clock for everything, confirmation included: 90s, 30m, 2h.")
+@click.option("--data", help="JSON Lines, CSV, Parquet or a folder of text; without it, the preset's lengths.")
+@click.option("--text-column", help="Column of the text in --data.")
+@click.option("--summary-column", help="Column of the target text in --data.")
+@click.option("--effective-batch", callback=_effective, help="Samples per optimizer step, held; or 'free'.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Epochs of the full training.")
+@click.option("--fix", multiple=True, metavar="KEY=VALUE", help="Hold a setting at one value. Repeatable.")
+@click.option("--search", "searched", multiple=True, metavar="KEY[=V,V]", help="Search a setting too. Repeatable.")
+@click.option("--space", help="YAML file with `fix:` and `search:` maps.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="Data-parallel devices of the full training.")
+@click.option("--gpu-memory", help="Treat the card as this large, for example 24GiB.")
+@click.option("--host-memory", help="Treat the host limit as this large, for example 60GiB.")
+@click.option("--limit-gpu", type=click.FloatRange(0.1, 1.0), default=0.85, help="Share of the card that is safe.")
+@click.option("--limit-host", type=click.FloatRange(0.1, 1.0), default=0.80, help="Share of host memory that is safe.")
+@click.option("--sampler", type=click.Choice(["structured", "tpe", "gp", "random", "grid"]), default="structured")
+@click.option("--phase", type=click.Choice(["train", "inference"]), default="train", help="What to tune.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.01, help="Stop when less is left to gain.")
+@click.option("--isolation", type=click.Choice(["fork", "spawn"]), default="fork", help="How probes are started.")
+@click.option("--seed", type=int, default=0)
+@click.option("--db", default="trials.db", help="SQLite file of studies and trials.")
+@click.option("--study", help="Name of the study; the same name resumes it.")
+@click.option("--trust-remote-code", is_flag=True, help="Let a model's own code run (only if you trust it).")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No live view.")
+@click.option("--no-color", is_flag=True, help="No colour in the live view.")
+def command(  # noqa: D103 - click shows the help text below
+    *,
+    model: str,
+    budget: str,
+    effective_batch: int | None,
+    searched: tuple[str, ...],
+    gpu_memory: str | None,
+    host_memory: str | None,
+    db: str,
+    as_json: bool,
+    quiet: bool,
+    no_color: bool,
+    **options: object,
+) -> None:
+    from autobatch.job.run import run
+    from autobatch.review.answer import answer_text
+    from autobatch.review.live import make_view
+
+    job = Job.from_dict(
+        {
+            **options,
+            "model": model,
+            "budget_s": parse_duration(budget),
+            "effective_batch": effective_batch,
+            "search": searched,
+            "gpu_memory_bytes": parse_bytes(gpu_memory) if gpu_memory else None,
+            "host_memory_bytes": parse_bytes(host_memory) if host_memory else None,
+            "database": db,
+        },
+    )
+    answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
+    click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
+
+
+command.help = "Find the fastest configuration that is safe, by short real trainings."

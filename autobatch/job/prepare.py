@@ -1,0 +1,149 @@
+"""From a job to all that a search needs: workload, machine, limits, space and the study's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autobatch.errors import MachineError, UsageError
+from autobatch.job.request import FREE, Job
+from autobatch.job.space import Wishes, build_space, wishes
+from autobatch.machine import fingerprint
+from autobatch.machine.fingerprint import Fingerprint
+from autobatch.request import Limits
+from autobatch.safe_files import read_yaml
+from autobatch.settings import METHOD, QUANTIZATION, SearchSpace
+from autobatch.units import format_bytes
+from autobatch.workload import data as workload_data
+from autobatch.workload.resolve import resolve
+from autobatch.workload.spec import Workload
+
+SMALLEST_BUDGET_S = 20.0
+"""Starting the libraries alone takes 5 to 25 s; less than this has no room for a probe."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a search needs, read and checked; nothing has been started or written yet."""
+
+    workload: Workload
+    machine: Fingerprint
+    limits: Limits
+    space: SearchSpace
+    device: str
+    study: str
+
+    @property
+    def identity(self) -> str:
+        """What a search locks: the GPU's UUID, or `cpu`."""
+        return self.machine.gpu.uuid if self.machine.gpu else "cpu"
+
+
+def prepare(job: Job) -> Prepared:
+    """Read and check everything that the job names.
+
+    Raises:
+        UsageError: something that it names does not exist, cannot be read or cannot be.
+        MachineError: the device is not there.
+
+    """
+    _check_budget(job.budget_s)
+    wish = _wish(job)
+    workload = build_workload(job, wish)
+    device = _device(job.device)
+    machine = fingerprint.read(device)
+    space = build_space(workload, fingerprint.precisions(device), machine.cores, wish, job.devices)
+    limits = build_limits(job, machine)
+    return Prepared(workload, machine, limits, space, device, job.study or study_name(workload, machine, limits, space))
+
+
+def _check_budget(budget_s: float) -> None:
+    if budget_s < SMALLEST_BUDGET_S:
+        message = f"A budget of {budget_s:.0f} s is too small for one probe."
+        raise UsageError(message, f"Give at least {SMALLEST_BUDGET_S:.0f} s; some minutes are usual: --budget 10m.")
+
+
+def _wish(job: Job) -> Wishes:
+    content = read_yaml(Path(job.space)) if job.space else None
+    if content is not None and not isinstance(content, dict):
+        message = f"{job.space} is no map of settings."
+        raise UsageError(message, "Write fix: {KEY: VALUE} and search: {KEY: [VALUE, VALUE]}.")
+    return wishes(job.fix, job.search, content)
+
+
+def build_workload(job: Job, wish: Wishes) -> Workload:
+    """Return the workload of the job: the model's own, with what the job says of data, batch, epochs and method.
+
+    Raises:
+        UsageError: the model or the data cannot be read.
+
+    """
+    workload = resolve(job.model, trust_remote_code=job.trust_remote_code)
+    changes: dict[str, object] = {}
+    if METHOD in wish.fix or QUANTIZATION in wish.fix:
+        changes["method"] = wish.fix.get(METHOD, workload.method)
+        changes["quantization"] = wish.fix.get(QUANTIZATION, workload.quantization)
+    if job.effective_batch is not None:
+        changes["effective_batch"] = None if job.effective_batch == FREE else job.effective_batch
+    if job.epochs is not None:
+        changes["epochs"] = job.epochs
+    workload = replace(workload, **changes)  # type: ignore[arg-type]  # each value is its field's
+    return _with_data(workload, job) if job.data else workload
+
+
+def _with_data(workload: Workload, job: Job) -> Workload:
+    assert job.data
+    data, lengths = workload_data.describe(job.data, workload, job.text_column, job.summary_column)
+    return replace(workload, data=data, lengths=lengths, train_samples=data.samples or workload.train_samples)
+
+
+def _device(asked: str) -> str:
+    if asked == "cpu":
+        return "cpu"
+    from autobatch.machine.gpus import list_gpus
+
+    found = list_gpus()
+    if asked == "auto":
+        return "cuda:0" if found else "cpu"
+    index = asked.removeprefix("cuda").removeprefix(":") or "0"
+    if not asked.startswith("cuda") or not index.isdecimal():
+        message = f"There is no device {asked!r}."
+        raise UsageError(message, "Give auto, cpu, cuda or cuda:N.")
+    if int(index) >= len(found):
+        message = f"There is no GPU {index} here: {len(found)} found."
+        raise MachineError(message, "Run `autobatch doctor` to see why, or use --device cpu.")
+    return f"cuda:{index}"
+
+
+def build_limits(job: Job, machine: Fingerprint) -> Limits:
+    """Return the limits: the machine's own, or tighter ones that the job asks for. On the CPU the host is the card.
+
+    Raises:
+        UsageError: the job asks for more memory than there is.
+
+    """
+    host = _tighter("--host-memory", job.host_memory_bytes, machine.host_limit_bytes)
+    if machine.gpu is None:
+        if job.gpu_memory_bytes:
+            host = _tighter("--gpu-memory", job.gpu_memory_bytes, host)
+        fraction = min(job.limit_gpu, job.limit_host)
+        return Limits(device_bytes=host, device_fraction=fraction, host_bytes=host, host_fraction=job.limit_host)
+    card = _tighter("--gpu-memory", job.gpu_memory_bytes, machine.gpu.total_bytes)
+    return Limits(card, job.limit_gpu, host, job.limit_host)
+
+
+def _tighter(option: str, asked: int | None, there: int) -> int:
+    if asked and asked > there * 1.05:  # a card sold as 80 GB reports a little less than 80 GiB
+        message = f"{option} {format_bytes(asked)} is more than the {format_bytes(there)} of this machine."
+        raise UsageError(message, "Leave the option out, or give a smaller size; `autobatch plan` is for other cards.")
+    return min(asked or there, there)
+
+
+def study_name(workload: Workload, machine: Fingerprint, limits: Limits, space: SearchSpace) -> str:
+    """Name the study so that the same request, and no other, goes on with it."""
+    parts = [workload.digest, str(limits), str(space), machine.gpu.name if machine.gpu else "cpu"]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]
+    place = f"{round((limits.device_bytes or 0) / 2**30)}GiB" if machine.gpu else "cpu"
+    return f"{workload.model.name}-{place}-{digest}"
