@@ -42,7 +42,7 @@ def base_dtype(configuration: Configuration) -> torch.dtype:
 
 
 def has_weights(workload: Workload) -> bool:
-    """Tell whether real weights are to be read: a folder that holds some, or a hub id with no architecture beside it."""
+    """Tell whether real weights are to be read: a folder that holds some, or a hub id without an architecture."""
     path = workload.model.path
     if path is None:
         return not workload.model.config

@@ -1,4 +1,4 @@
-"""Quantised linear layers of random weights, made one at a time on the device: the whole model is never there unquantised."""
+"""Quantised linear layers of random weights, made on the device one at a time, so that memory holds one unquantised."""
 
 from __future__ import annotations
 

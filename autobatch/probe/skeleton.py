@@ -34,7 +34,7 @@ def skeleton(model: Model, dtype: torch.dtype, attention: Scalar = "sdpa") -> Pr
     Args:
         model: the architecture.
         dtype: of the parameters.
-        attention: as `attn_implementation`; `sdpa` takes the library's own choice, which is eager where SDPA is missing.
+        attention: as `attn_implementation`; `sdpa` takes the library's own choice, eager where SDPA is missing.
 
     """
     options: dict[str, Any] = {} if attention == "sdpa" else {"attn_implementation": attention}

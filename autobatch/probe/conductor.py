@@ -1,0 +1,132 @@
+"""Leads a probe's training through its parts: the worst case, an evaluation, typical steps until the figure is steady."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from autobatch.probe.device import Meter, Peak
+from autobatch.probe.order import WORST_STEPS
+from autobatch.probe.outcome import Progress
+from autobatch.probe.recorder import Recorder
+from autobatch.probe.timing import Rule
+
+WARM_UP_STEPS = 2
+"""Typical steps before timing begins; the optimizer is timed in them."""
+_BEYOND_DOUBT = 2.0
+"""A probe is hopeless when even so many half widths of the 95 % interval do not bring it to the threshold."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a probe does.
+
+    Attributes:
+        evaluates: an evaluation while the optimizer's state is resident.
+        times: typical steps, timed.
+        rule: when timing ends.
+        deadline: `time.monotonic()` at which timing ends in any case.
+        hopeless_micro_s: micro-step beyond which the configuration is not worth more time; None for no such.
+
+    """
+
+    evaluates: bool
+    times: bool
+    rule: Rule
+    deadline: float
+    hopeless_micro_s: float | None = None
+
+
+@dataclass
+class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not typed
+    """The Trainer's callback that changes parts, reads the meter between them and ends the training."""
+
+    parts: Parts
+    recorder: Recorder
+    meter: Meter
+    progress: Progress
+    train_peak: Peak | None = None
+    eval_peak: Peak | None = None
+    eval_batches: list[float] = field(default_factory=list)
+    """End of every evaluation batch, s."""
+    hopeless: bool = False
+    utilizations: list[float] = field(default_factory=list)
+    energy_before_j: float | None = None
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+        """Begin the worst case."""
+        self.meter.reset()
+        self.progress.enter("worst_case")
+
+    def on_substep_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+        """Show that it moves."""
+        self.progress.beat()
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - as the library calls it
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401 - as the library calls it
+    ) -> None:
+        """Go on to the next part where this one is over."""
+        self.progress.beat()
+        if state.global_step <= WORST_STEPS + WARM_UP_STEPS:
+            self.meter.synchronize()
+            self.recorder.optimizer_step()
+        if state.global_step == 1:
+            self.recorder.first_step_end = time.perf_counter()
+        if state.global_step == WORST_STEPS:
+            self._end_worst_case(control)
+        elif state.global_step == WORST_STEPS + WARM_UP_STEPS:
+            self.energy_before_j = self.meter.energy_j()
+            self.recorder.begin_timing()
+        elif state.global_step > WORST_STEPS + WARM_UP_STEPS:
+            control.should_training_stop |= self._timed_enough()
+
+    def _end_worst_case(self, control: TrainerControl) -> None:
+        self.train_peak = self.meter.peak()
+        self.meter.reset()
+        if self.parts.evaluates:
+            self.progress.enter("eval")
+            control.should_evaluate = True
+        else:
+            self._begin_typical(control)
+
+    def _begin_typical(self, control: TrainerControl) -> None:
+        if self.parts.times:
+            self.progress.enter("typical")
+        else:
+            control.should_training_stop = True
+
+    def on_prediction_step(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+        """Note the end of an evaluation batch."""
+        self.meter.synchronize()
+        self.eval_batches.append(time.perf_counter())
+        self.progress.beat()
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - as the library calls it
+        state: TrainerState,  # noqa: ARG002 - as the library calls it
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401 - as the library calls it
+    ) -> None:
+        """End the evaluation."""
+        self.eval_peak = self.meter.peak()
+        self.meter.reset()
+        self._begin_typical(control)
+
+    def _timed_enough(self) -> bool:
+        found = self.meter.utilization()
+        self.utilizations += [] if found is None else [found]
+        current = self.recorder.estimate()
+        if current is None:
+            return time.monotonic() >= self.parts.deadline
+        limit = self.parts.hopeless_micro_s
+        self.hopeless = limit is not None and current.seconds - _BEYOND_DOUBT * current.half_width_s > limit
+        over = time.monotonic() >= self.parts.deadline
+        return self.hopeless or over or self.parts.rule.enough(current, self.recorder.elapsed_s)

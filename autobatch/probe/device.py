@@ -1,0 +1,186 @@
+"""The memory and the clock of the device: a CUDA card, or the host's memory where training runs on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+
+from autobatch.errors import MachineError
+from autobatch.machine.gpus import Device, open_device
+from autobatch.machine.memory import host_limit
+from autobatch.request import ProbeRequest
+from autobatch.settings import ALLOCATOR
+
+T = TypeVar("T")
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""The first counts from torch 2.10 on, where the second, if set, must agree."""
+LIBRARIES_BYTES = 700 * 2**20
+"""What kernels and libraries add to a fresh context while training runs: about 1.2 GiB in all on an H100."""
+
+
+def prepare_environment(request: ProbeRequest) -> None:
+    """Set what CUDA and its allocator read when they start: the allocator's settings, and this card alone.
+
+    With one card visible it is `cuda:0`, and the Trainer does not spread the batch over others.
+    """
+    allocator = str(request.configuration[ALLOCATOR])
+    for name in ALLOCATOR_VARIABLES:
+        if allocator:
+            os.environ[name] = allocator
+        else:
+            os.environ.pop(name, None)
+    kind, _, index = request.device.partition(":")
+    if kind == "cuda":
+        shown = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        os.environ["CUDA_VISIBLE_DEVICES"] = shown[int(index or 0)] if shown else index or "0"
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory since the last reset, in bytes; a figure is None where the device does not have it."""
+
+    used: int
+    allocated: int | None = None
+    reserved: int | None = None
+    context: int | None = None
+    retries: int | None = None
+
+
+class Meter(Protocol):
+    """Memory of the device, as this process uses it."""
+
+    total_bytes: int
+
+    def start(self) -> None:
+        """Make the device ready: its context, and the cap on its memory."""
+
+    def peak(self) -> Peak:
+        """Return the peak since the last reset."""
+
+    def reset(self) -> None:
+        """Forget the peak."""
+
+    def synchronize(self) -> None:
+        """Wait until all work is done."""
+
+    def energy_j(self) -> float | None:
+        """Return a counter of energy; None where there is none."""
+
+    def utilization(self) -> float | None:
+        """Return the share of the last moments in which a kernel ran; None where nobody tells."""
+
+
+def open_meter(request: ProbeRequest) -> Meter:
+    """Return the meter of the request's device."""
+    if request.device.startswith("cuda"):
+        return CudaMeter(request.limits.device_bytes)
+    return HostMeter(request.limits.device_bytes)
+
+
+def _told(ask: Callable[[], T]) -> T | None:
+    """Return an answer of NVML, or None where it has none for us."""
+    with suppress(MachineError):
+        return ask()
+    return None
+
+
+class CudaMeter:
+    """The one visible CUDA card.
+
+    Args:
+        cap_bytes: size of the card to emulate; None for the whole card.
+
+    """
+
+    def __init__(self, cap_bytes: int | None) -> None:
+        self._nvml: Device | None = _told(lambda: open_device(0))
+        self._cap = cap_bytes
+        self._others = self._card_used() or 0
+        self.total_bytes = 0
+
+    def start(self) -> None:
+        """Create the context, then cap the allocator, context and libraries subtracted."""
+        torch.cuda.init()
+        torch.cuda.synchronize()
+        total = torch.cuda.get_device_properties(0).total_memory
+        self.total_bytes = min(self._cap or total, total)
+        room = max(0, self.total_bytes - self._context() - LIBRARIES_BYTES)
+        # Below 1 in any case: a driver that spills to the host's memory (WSL2) would not fail but crawl.
+        torch.cuda.set_per_process_memory_fraction(room / total, 0)
+
+    def _card_used(self) -> int | None:
+        device = self._nvml
+        return None if device is None else _told(device.used_bytes)
+
+    def _context(self) -> int:
+        used = self._card_used()
+        if used is None:
+            free, total = torch.cuda.mem_get_info(0)
+            used = total - free
+        return max(0, used - self._others - torch.cuda.memory_reserved(0))
+
+    def peak(self) -> Peak:
+        """Return the allocator's peaks, and what the card reports: reserved + context + libraries."""
+        reserved, context = torch.cuda.max_memory_reserved(0), self._context()
+        retries = int(torch.cuda.memory_stats(0).get("num_alloc_retries", 0))
+        return Peak(reserved + context, torch.cuda.max_memory_allocated(0), reserved, context, retries)
+
+    def reset(self) -> None:
+        """Forget the allocator's peaks."""
+        torch.cuda.reset_peak_memory_stats(0)
+
+    def synchronize(self) -> None:
+        """Wait for every kernel."""
+        torch.cuda.synchronize(0)
+
+    def energy_j(self) -> float | None:
+        """Return the card's energy counter."""
+        device = self._nvml
+        return None if device is None else _told(device.energy_j)
+
+    def utilization(self) -> float | None:
+        """Return the card's utilisation, the driver's last sample."""
+        device = self._nvml
+        return None if device is None else _told(device.utilization)
+
+
+class HostMeter:
+    """The host's memory as this process has it resident; nothing caps it but the cgroup around it.
+
+    Args:
+        cap_bytes: size of the memory to emulate; None for the host's tightest limit.
+
+    """
+
+    def __init__(self, cap_bytes: int | None) -> None:
+        self.total_bytes = cap_bytes or host_limit().bytes
+
+    def start(self) -> None:
+        """Do nothing: the host is ready."""
+
+    def peak(self) -> Peak:
+        """Return the high-water mark of resident memory."""
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return Peak(kib * 1024)
+
+    def reset(self) -> None:
+        """Bring the high-water mark down to what is resident now."""
+        with suppress(OSError):  # some sandboxes forbid it; then the peak is that of the whole probe
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def synchronize(self) -> None:
+        """Do nothing: the CPU is never ahead of us."""
+
+    def energy_j(self) -> float | None:
+        """Return None: the host does not count it for one process."""
+
+    def utilization(self) -> float | None:
+        """Return None: there is no card."""

@@ -1,0 +1,97 @@
+"""The data of a probe: its samples, their lengths, the order they come in and the collator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import RandomSampler, Subset
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from autobatch import settings as s
+from autobatch.probe.collate import LoaderClock, TimedCollator, TimedSamples, collator, padding_tokenizer
+from autobatch.probe.cost import cost_of
+from autobatch.probe.order import DRAWN_SAMPLES, Cost, Order, longest_batch, make_order
+from autobatch.probe.samples import RandomSamples
+from autobatch.probe.schedule import accumulation, typical_steps
+from autobatch.request import ProbeRequest
+
+EVAL_BATCHES = 2
+"""Evaluation batches timed, after the longest."""
+GENERATED_BATCHES = 1
+"""The same where evaluation generates, which takes seconds."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a probe trains and evaluates on."""
+
+    samples: TimedSamples
+    evaluation: Subset[Any]
+    order: Order
+    collate: TimedCollator
+    clock: LoaderClock
+    cost: Cost
+    tokens_per_sample: float
+    """Real tokens of a mean sample, source and target."""
+    longest: tuple[int, int]
+    """Source and target tokens of the longest samples."""
+
+
+def make_material(request: ProbeRequest, model: nn.Module) -> Material:
+    """Make the data for a model."""
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
+    samples = RandomSamples(request.workload, base.config.vocab_size, request.workload.train_samples, request.seed)
+    lengths = (samples.source, samples.target)
+    cost, clock = cost_of(model), LoaderClock()
+    order = make_order(
+        drawn(request, lengths[0]),
+        lengths,
+        cost,
+        micro_batch=request.configuration.micro_batch,
+        accumulation=accumulation(request),
+        typical_steps=typical_steps(request),
+    )
+    timed = TimedSamples(samples, clock)
+    seq2seq = base if base.config.is_encoder_decoder else None
+    return Material(
+        samples=timed,
+        evaluation=Subset(timed, evaluated(request, lengths, cost)),
+        order=order,
+        collate=TimedCollator(collator(tokenizer_of(base), seq2seq), clock),
+        clock=clock,
+        cost=cost,
+        tokens_per_sample=float(samples.source.mean() + samples.target.mean()),
+        longest=(int(samples.source.max()), int(samples.target.max())),
+    )
+
+
+def tokenizer_of(model: Any) -> PreTrainedTokenizerBase:  # noqa: ANN401 - a transformers model
+    """Return a tokenizer that pads as the model expects."""
+    return padding_tokenizer(model.config.pad_token_id)
+
+
+def drawn(request: ProbeRequest, source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an epoch's samples, or the first of a long one, in the order that the Trainer's sampler gives."""
+    generator = torch.Generator().manual_seed(request.seed)
+    configuration = request.configuration
+    if configuration[s.SAMPLING] == "group_by_length":
+        step = configuration.micro_batch * configuration.accumulation
+        head = source[:DRAWN_SAMPLES].tolist()
+        return np.fromiter(LengthGroupedSampler(step, lengths=head, generator=generator), np.int64)
+    sampler = RandomSampler(range(len(source)), num_samples=min(len(source), DRAWN_SAMPLES), generator=generator)
+    return np.fromiter(sampler, np.int64)
+
+
+def evaluated(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> list[int]:
+    """Return the samples to evaluate: a batch of the longest, then typical ones."""
+    size = int(request.configuration[s.EVAL_BATCH])
+    batches = GENERATED_BATCHES if request.workload.generation else EVAL_BATCHES
+    rng = np.random.default_rng(request.seed)
+    rest = rng.integers(0, len(lengths[0]), size * batches)
+    return [*longest_batch(*lengths, cost, size), *(int(i) for i in rest)]

@@ -1,0 +1,147 @@
+"""Which samples a probe trains on, in which order: the longest first, then typical micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+WORST_STEPS = 2
+"""Optimizer steps on the longest micro-batches: the first allocates the state, so the peak comes in the second."""
+WORST_MICRO_STEPS = 2
+"""Micro-steps on the longest micro-batches in each of them, where gradients accumulate."""
+DRAWN_SAMPLES = 20_000
+"""Samples that the expected cost is taken over, at most."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a micro-batch costs, up to a factor: weights of a padded source and target token, and of their squares.
+
+    The squares stand for attention.
+    """
+
+    source: float
+    target: float = 0.0
+    source_squared: float = 0.0
+    target_squared: float = 0.0
+
+    def of(self, source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the cost of samples padded to these lengths."""
+        s, t = source.astype(np.float64), target.astype(np.float64)
+        return self.source * s + self.target * t + self.source_squared * s * s + self.target_squared * t * (t + s)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The samples of a probe.
+
+    Attributes:
+        indices: samples in order, `micro_batch` after another.
+        costs: of every micro-batch in `indices`.
+        expected_cost: mean over an epoch.
+
+    """
+
+    indices: tuple[int, ...]
+    costs: tuple[float, ...]
+    expected_cost: float
+
+
+class FixedSampler(Sampler[int]):
+    """Yields indices in the order given."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
+    """Return the samples of the micro-batch that pads to the most: the longest source and the longest target.
+
+    A micro-batch of one sample can hold only one of them: the costliest sample.
+    """
+    if size == 1:
+        return [int(np.argmax(cost.of(source, target)))]
+    both = [int(np.argmax(source)), int(np.argmax(target))] if target.any() else [int(np.argmax(source))]
+    return [both[i % len(both)] for i in range(size)]
+
+
+def micro_batch_costs(
+    drawn: NDArray[np.int64],
+    source: NDArray[np.int64],
+    target: NDArray[np.int64],
+    cost: Cost,
+    size: int,
+) -> NDArray[np.float64]:
+    """Return the cost of every full micro-batch of samples drawn, each padded to its longest."""
+    batches = drawn[: len(drawn) // size * size].reshape(-1, size)
+    return cost.of(source[batches].max(axis=1), target[batches].max(axis=1)) * size
+
+
+def balanced(count: int) -> list[int]:
+    """Return 0 to count - 1 so that every beginning is spread evenly (van der Corput's sequence)."""
+    bits = max(1, (count - 1).bit_length())
+    mirrored = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
+    return [i for i in mirrored if i < count]
+
+
+def typical(costs: NDArray[np.float64], wanted: int) -> list[int]:
+    """Choose micro-batches so that however early one stops, they stand for the whole epoch.
+
+    They are the quantiles of the epoch's cost, in balanced order: a plain random draw of a few would have another mean.
+
+    Returns:
+        `wanted` positions in `costs`; some are repeated where there are fewer.
+
+    """
+    ranked = np.argsort(costs, kind="stable")
+    places = ((np.arange(wanted) + 0.5) / wanted * len(ranked)).astype(int)
+    return [int(ranked[places[i]]) for i in balanced(wanted)]
+
+
+def make_order(
+    drawn: NDArray[np.int64],
+    lengths: tuple[NDArray[np.int64], NDArray[np.int64]],
+    cost: Cost,
+    *,
+    micro_batch: int,
+    accumulation: int,
+    typical_steps: int,
+) -> Order:
+    """Arrange a probe: `WORST_STEPS` optimizer steps on the longest micro-batches, then typical ones.
+
+    Args:
+        drawn: an epoch (or a part of it) in the order that the training's sampler gives.
+        lengths: source and target tokens of every sample.
+        cost: of a padded micro-batch.
+        micro_batch: samples in one.
+        accumulation: micro-steps in one optimizer step of the probe.
+        typical_steps: optimizer steps on typical micro-batches, at most.
+
+    """
+    source, target = lengths
+    if len(drawn) < micro_batch:
+        drawn = np.resize(drawn, micro_batch)
+    costs = micro_batch_costs(drawn, source, target, cost, micro_batch)
+    fill = max(0, accumulation - WORST_MICRO_STEPS)
+    chosen = typical(costs, accumulation * typical_steps + fill * WORST_STEPS)
+    batches = drawn[: len(costs) * micro_batch].reshape(-1, micro_batch)
+    worst = longest_batch(source, target, cost, micro_batch)
+    worst_cost = float(micro_batch_costs(np.array(worst), source, target, cost, micro_batch)[0])
+    plan: list[tuple[list[int], float]] = []
+    rest = iter([(batches[i].tolist(), float(costs[i])) for i in chosen])
+    for _ in range(WORST_STEPS):
+        plan += [(worst, worst_cost)] * min(WORST_MICRO_STEPS, accumulation)
+        plan += [next(rest) for _ in range(fill)]
+    plan += list(rest)
+    indices = tuple(index for batch, _ in plan for index in batch)
+    return Order(indices, tuple(c for _, c in plan), float(costs.mean()))

@@ -1,0 +1,101 @@
+"""What a probe's Trainer did and when, and the estimate that follows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
+
+
+@dataclass
+class Recorder:
+    """Moments of a training run. Times are seconds of `time.perf_counter`.
+
+    A micro-step is the time from the end of the one before it, so that everything the Trainer does in between counts.
+    What the first micro-step of a step waited for the loader, and what the optimizer took before it, is kept apart.
+
+    Attributes:
+        costs: of every micro-batch to come, in order.
+        expected_cost: mean over the epoch.
+
+    """
+
+    costs: tuple[float, ...]
+    expected_cost: float
+    micro_steps: list[float] = field(default_factory=list)
+    micro_costs: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    optimizer_steps: list[float] = field(default_factory=list)
+    losses: list[torch.Tensor] = field(default_factory=list)
+    first_step_end: float | None = None
+    timing_since: float | None = None
+    _done: int = 0
+    _last: float = 0.0
+    _wait: float | None = None
+    _optimizer_within: bool = False
+
+    def begin_timing(self) -> None:
+        """Leave out everything so far."""
+        for times in (self.micro_steps, self.micro_costs, self.waits):
+            times.clear()
+        self._last = self.timing_since = time.perf_counter()
+
+    def fetched(self, seconds: float) -> None:
+        """Note how long the loader took for all micro-batches of a step."""
+        self._wait = seconds
+        self.waits.append(seconds)
+
+    def micro_step(self, loss: torch.Tensor) -> None:
+        """Note that forward and backward of a micro-batch are done on the device."""
+        now = time.perf_counter()
+        seconds = now - self._last
+        if self._wait is not None:
+            seconds -= self._wait + (self.optimizer_step_s if self._optimizer_within else 0.0)
+            self._wait = None
+        self._optimizer_within = True
+        self.micro_steps.append(seconds)
+        self.micro_costs.append(self.costs[self._done])
+        self.losses.append(loss)
+        self._done += 1
+        self._last = now
+
+    def optimizer_step(self) -> None:
+        """Note that the optimizer's step is done on the device, where we waited for it."""
+        now = time.perf_counter()
+        self.optimizer_steps.append(now - self._last)
+        self._last = now
+        self._optimizer_within = False
+
+    @property
+    def optimizer_step_s(self) -> float:
+        """Median seconds of clip, step and zero_grad; the first, which allocates the state, is left out."""
+        later = self.optimizer_steps[1:] or self.optimizer_steps
+        return statistics.median(later) if later else 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """Mean seconds that a step waited for the loader."""
+        return statistics.fmean(self.waits) if self.waits else 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since timing began."""
+        return 0.0 if self.timing_since is None else time.perf_counter() - self.timing_since
+
+    def estimate(self) -> Estimate | None:
+        """Return the estimate of a micro-step; None while there are too few."""
+        if self.timing_since is None or len(self.micro_steps) < FEWEST_TIMED:
+            return None
+        return estimate(self.micro_steps, self.micro_costs, self.expected_cost)
+
+    def loss(self) -> float | None:
+        """Return the last loss, or the first that was not finite."""
+        if not self.losses:
+            return None
+        values = torch.stack([loss.float() for loss in self.losses])
+        bad = values[~values.isfinite()]
+        return float(bad[0] if len(bad) else values[-1])

@@ -1,0 +1,64 @@
+"""What each purpose of a probe does, and for how long."""
+
+from __future__ import annotations
+
+from autobatch.probe.conductor import WARM_UP_STEPS, Parts
+from autobatch.probe.order import WORST_STEPS
+from autobatch.probe.timing import Rule
+from autobatch.request import ProbeRequest
+
+PROBE_ACCUMULATION = 2
+"""Micro-steps in an optimizer step of a probe, at most: more repeat what two show. A confirmation has them all."""
+DEADLINE_SHARE = 0.8
+"""Share of a probe's time after which timing ends with what it has."""
+CONFIRM_SECONDS = (5.0, 40.0)
+"""Shortest and longest timing of a confirmation."""
+TIMED_MICRO_STEPS = {"probe": 96, "confirm": 512}
+"""Micro-steps timed at most."""
+
+
+def accumulation(request: ProbeRequest) -> int:
+    """Return the micro-steps in one optimizer step of this probe."""
+    whole = request.configuration.accumulation
+    return whole if request.plan.purpose == "confirm" else min(whole, PROBE_ACCUMULATION)
+
+
+def typical_steps(request: ProbeRequest) -> int:
+    """Return the optimizer steps on typical micro-batches, warm-up included, at most."""
+    most = TIMED_MICRO_STEPS.get(request.plan.purpose)
+    return 0 if most is None else WARM_UP_STEPS + max(4, most // accumulation(request))
+
+
+def most_steps(request: ProbeRequest) -> int:
+    """Return the optimizer steps of the whole probe, at most."""
+    return WORST_STEPS + typical_steps(request)
+
+
+def parts(request: ProbeRequest, started: float) -> Parts:
+    """Return the parts of this probe.
+
+    Args:
+        request: the probe.
+        started: `time.monotonic()` when it began.
+
+    """
+    plan = request.plan
+    rule = Rule(plan.precision_target)
+    if plan.purpose == "confirm":
+        rule = Rule(plan.precision_target, shortest_s=CONFIRM_SECONDS[0], longest_s=CONFIRM_SECONDS[1])
+    return Parts(
+        evaluates=plan.purpose in ("eval", "confirm"),
+        times=plan.purpose in TIMED_MICRO_STEPS,
+        rule=rule,
+        deadline=started + DEADLINE_SHARE * plan.max_seconds,
+        hopeless_micro_s=hopeless_micro_s(request),
+    )
+
+
+def hopeless_micro_s(request: ProbeRequest) -> float | None:
+    """Return the seconds of a micro-step beyond which a configuration is slower than the threshold.
+
+    The optimizer's step only makes it slower still.
+    """
+    threshold = request.plan.hopeless_samples_per_s
+    return request.configuration.micro_batch / threshold if threshold else None

@@ -1,0 +1,135 @@
+"""From the wall clock of a few micro-steps to the seconds of an optimizer step over a whole epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NORMAL_975 = 1.959964
+_STALL_MADS = 8.0
+"""A micro-step whose residual is more robust deviations out is a stall of the machine, not the configuration's."""
+_MAD_TO_SIGMA = 1.4826
+FEWEST_TIMED = 3
+"""Micro-steps below which there is no interval."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a mean micro-step, and how sure that is."""
+
+    seconds: float
+    half_width_s: float
+    """Of the 95 % confidence interval."""
+    timed: int
+    stalls: int
+
+    @property
+    def rel_error(self) -> float:
+        """Half width relative to the estimate."""
+        return self.half_width_s / self.seconds if self.seconds > 0 else float("inf")
+
+
+def student_975(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t (Cornish-Fisher expansion, within 0.5 % from 3 degrees on)."""
+    z, n = _NORMAL_975, max(freedom, 1)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / n + second / n**2 + third / n**3
+
+
+def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> Estimate:
+    """Estimate the mean micro-step of an epoch from some, by regression of time on the cost of the padded batch.
+
+    The batches timed have another mean cost than the epoch's; the line through them takes that out, and its residuals
+    are what is left of doubt. The slope is held between 0 and proportional.
+
+    Args:
+        seconds: wall clock of each micro-step.
+        costs: of its padded batch.
+        expected_cost: mean over the epoch.
+
+    Raises:
+        ValueError: fewer than `FEWEST_TIMED`.
+
+    """
+    if len(seconds) < FEWEST_TIMED:
+        message = f"{len(seconds)} micro-steps timed, {FEWEST_TIMED} needed"
+        raise ValueError(message)
+    y, x = np.asarray(seconds), np.asarray(costs)
+    kept = ~_stalls(_residuals(y, x))
+    y, x = y[kept], x[kept]
+    slope = _slope(y, x)
+    at = expected_cost - x.mean()
+    value = float(y.mean() + slope * at)
+    n = len(y)
+    spread = float(((x - x.mean()) ** 2).sum())
+    sigma = sqrt(float((_residuals(y, x) ** 2).sum()) / max(1, n - (2 if spread else 1)))
+    error = sigma * sqrt(1 / n + (at**2 / spread if spread else 0.0))
+    return Estimate(value, student_975(n - 2) * error, n, int((~kept).sum()))
+
+
+def _slope(y: NDArray[np.float64], x: NDArray[np.float64]) -> float:
+    spread = ((x - x.mean()) ** 2).sum()
+    if spread <= 0:
+        return 0.0
+    slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
+    return min(max(slope, 0.0), float(y.mean() / x.mean()))
+
+
+def _residuals(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(y - y.mean() - _slope(y, x) * (x - x.mean()))
+
+
+def _stalls(residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    centred = residuals - np.median(residuals)
+    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(centred)))
+    found = centred > _STALL_MADS * sigma
+    # more than a tenth is no accident
+    if sigma == 0 or found.sum() > max(1, len(found) // 10):
+        return np.zeros(len(found), np.bool_)
+    return np.asarray(found)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When timing has gone on for long enough.
+
+    It ends when the 95 % interval's half width is below `precision` of the estimate, but not before `fewest`
+    micro-steps and `shortest_s`, and at the latest after `longest_s`.
+    """
+
+    precision: float
+    fewest: int = 8
+    shortest_s: float = 1.0
+    longest_s: float = 6.0
+
+    def enough(self, current: Estimate, elapsed_s: float) -> bool:
+        """Tell whether to stop."""
+        if elapsed_s >= self.longest_s:
+            return True
+        settled = current.timed >= self.fewest and elapsed_s >= self.shortest_s
+        return settled and current.rel_error <= self.precision
+
+
+def starvation_s(accumulation: int, workers: int, prefetch: int, batch_s: float, compute_s: float) -> float:
+    """Return the seconds per optimizer step for which the device waits for the DataLoader.
+
+    The Trainer takes all micro-batches of a step from the loader before it computes the first. Workers keep at most
+    `workers x prefetch` ready while the device computes; the others are made while it waits.
+
+    Args:
+        accumulation: micro-batches in a step.
+        workers: processes; 0 makes them in the training process.
+        prefetch: micro-batches each of them keeps ready.
+        batch_s: seconds that one worker needs for one.
+        compute_s: seconds that the device computes in a step.
+
+    """
+    if workers == 0:
+        return accumulation * batch_s
+    ready = min(workers * prefetch, compute_s * workers / batch_s if batch_s else accumulation)
+    return max(0.0, accumulation - ready) * batch_s / workers

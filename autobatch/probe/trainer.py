@@ -1,0 +1,57 @@
+"""The Trainer of a probe: the library's own, which takes samples in a given order and notes what it did when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import Seq2SeqTrainer, Trainer
+
+from autobatch.probe.device import Meter
+from autobatch.probe.order import FixedSampler
+from autobatch.probe.recorder import Recorder
+
+
+class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
+    """A Trainer that a recorder watches.
+
+    Args:
+        recorder: notes every micro-step.
+        meter: waits for the device.
+        sampler: order of the training samples.
+        options: of `Trainer`.
+
+    """
+
+    def __init__(self, recorder: Recorder, meter: Meter, sampler: FixedSampler, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
+        self._recorder = recorder
+        self._meter = meter
+        self._sampler = sampler
+        super().__init__(**options)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:  # noqa: ARG002 - as Trainer's
+        return self._sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int]:  # noqa: ANN401 - as Trainer's
+        return SequentialSampler(eval_dataset)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:  # noqa: ANN401 - as Trainer's
+        """Take the micro-batches of a step from the loader."""
+        start = time.perf_counter()
+        found = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._recorder.fetched(time.perf_counter() - start)
+        return found
+
+    def training_step(self, *args: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401 - as Trainer's
+        """Run forward and backward; the Trainer waits for the loss right after, so waiting here costs nothing."""
+        loss: torch.Tensor = super().training_step(*args, **options)
+        self._meter.synchronize()
+        self._recorder.micro_step(loss)
+        return loss
+
+
+class ObservedSeq2Seq(Observed, Seq2SeqTrainer):  # type: ignore[misc] # transformers is not typed
+    """The same for encoder-decoders, and wherever evaluation generates."""
