@@ -1,0 +1,164 @@
+"""Every format is read by its own tool's parser, where that tool is installed."""
+
+import json
+import subprocess
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from autobatch.export import targets
+from autobatch.export.frozen import save
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(params=["full", "lora", "int8", "nf4"])
+def each(request, chosen):
+    method = "full" if request.param == "full" else "lora"
+    quantization = request.param if request.param in {"int8", "nf4"} else "none"
+    values = {"method": method, "quantization": quantization, "precision": "fp32" if method == "full" else "bf16"}
+    return replace(chosen, configuration=chosen.configuration.replace(values))
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(chosen, target):
+        path = tmp_path / ("file.json" if target == "deepspeed" else "file.yaml")
+        save(chosen, path, target)
+        return path
+
+    return write
+
+
+def test_transformers_parses_its_own(each, written):
+    transformers = pytest.importorskip("transformers")
+    path = written(each, "hf")
+
+    (arguments,) = transformers.HfArgumentParser((transformers.TrainingArguments,)).parse_yaml_file(str(path))
+
+    assert arguments.per_device_train_batch_size == 4
+    assert arguments.gradient_accumulation_steps == 4
+    assert arguments.per_device_eval_batch_size == 32
+    assert arguments.dataloader_num_workers == 3
+    assert arguments.bf16 is (each.configuration["precision"] == "bf16")
+    assert arguments.activation_checkpointing is True
+
+
+def test_trl_parses_its_own(each, written):
+    trl = pytest.importorskip("trl")
+    path = written(each, "trl")
+
+    parser = trl.TrlParser((trl.SFTConfig, trl.ModelConfig))
+    arguments, model = parser.parse_args_and_config(["--config", str(path)], fail_with_unknown_args=True)
+
+    assert arguments.per_device_train_batch_size == 4
+    assert arguments.bf16 is (each.configuration["precision"] == "bf16")
+    assert arguments.activation_checkpointing is True
+    assert model.use_peft is (each.configuration["method"] == "lora")
+    assert model.load_in_4bit is (each.configuration["quantization"] == "nf4")
+    assert model.load_in_8bit is (each.configuration["quantization"] == "int8")
+    assert model.attn_implementation == "sdpa"
+    assert not model.use_peft or (model.lora_r, model.lora_alpha) == (8, 16)
+
+
+def test_trl_is_told_what_it_would_take_as_on(chosen, written):
+    off = replace(chosen, configuration=chosen.configuration.replace(precision="fp32", gradient_checkpointing=False))
+
+    settings = yaml.safe_load(written(off, "trl").read_text())
+
+    assert settings["bf16"] is False
+    assert settings["activation_checkpointing"] is False
+
+
+@pytest.mark.parametrize(("precision", "devices"), [("fp32", 1), ("bf16", 2), ("fp16", 1), ("tf32", 1)])
+def test_accelerate_parses_its_own(chosen, written, precision, devices):
+    config_args = pytest.importorskip("accelerate.commands.config.config_args")
+    values = chosen.configuration.replace(precision=precision, torch_compile=precision == "bf16")
+    path = written(replace(chosen, configuration=values, devices=devices), "accelerate")
+
+    loaded = config_args.load_config_from_file(str(path))
+
+    assert loaded.mixed_precision == (precision if precision in {"bf16", "fp16"} else "no")
+    assert loaded.num_processes == devices
+    assert loaded.distributed_type.value == ("MULTI_GPU" if devices > 1 else "NO")
+
+
+def test_deepspeeds_rules_are_kept(each, written):
+    settings = json.loads(written(replace(each, devices=2), "deepspeed").read_text())
+
+    product = settings["train_micro_batch_size_per_gpu"] * settings["gradient_accumulation_steps"] * 2
+    assert settings["train_batch_size"] == product == 32
+    assert not (settings["bf16"]["enabled"] and settings["fp16"]["enabled"])
+
+
+def test_deepspeed_parses_its_own(each, written):
+    deepspeed_config = pytest.importorskip("deepspeed.runtime.config")
+
+    deepspeed_config.DeepSpeedConfig(str(written(each, "deepspeed")))
+
+
+def test_accelerate_takes_the_deepspeed_file(chosen, written):
+    integration = pytest.importorskip("accelerate.utils.deepspeed")
+
+    config = integration.HfDeepSpeedConfig(str(written(chosen, "deepspeed")))
+
+    assert config.get_value("train_batch_size") == 16
+
+
+def test_llamafactory_parses_its_own(each, written):
+    hparams = pytest.importorskip("llamafactory.hparams.parser", reason="LLaMA-Factory is not installed")
+    settings = yaml.safe_load(written(each, "llamafactory").read_text())
+    mine = {"stage": "sft", "do_train": True, "model_name_or_path": "toy", "dataset": "toy", "template": "default"}
+
+    model, _, training, finetuning, _ = hparams._parse_train_args({**settings, **mine, "output_dir": "out"})
+
+    assert training.per_device_train_batch_size == 4
+    assert model.disable_gradient_checkpointing is False
+    assert finetuning.finetuning_type == each.configuration["method"]
+    assert model.quantization_bit == {"nf4": 4, "int8": 8}.get(each.configuration["quantization"])
+
+
+def test_llamafactory_has_checkpointing_under_its_own_name(chosen, written):
+    settings = yaml.safe_load(written(chosen, "llamafactory").read_text())
+
+    assert settings["disable_gradient_checkpointing"] is False
+    assert not [key for key in settings if key.startswith(("gradient_checkpointing", "activation_checkpointing"))]
+
+
+def test_axolotl_parses_its_own(each, written):
+    schema = pytest.importorskip("axolotl.utils.schemas.config", reason="axolotl is not installed")
+    settings = yaml.safe_load(written(each, "axolotl").read_text())
+
+    unknown = set(settings) - set(schema.AxolotlInputConfig.model_fields)
+    mine = {"base_model": "toy", "learning_rate": 1e-4, "datasets": [{"path": "toy", "type": "alpaca"}]}
+    parsed = schema.AxolotlInputConfig(**settings, **mine)
+
+    assert not unknown
+    assert parsed.micro_batch_size == 4
+
+
+def test_axolotl_names_an_adapter_by_its_base(qlora, chosen):
+    assert targets.get("axolotl").settings(qlora)["adapter"] == "qlora"
+    assert "adapter" not in targets.get("axolotl").settings(chosen)
+
+
+def test_the_shell_reads_the_variables(qlora, written):
+    path = written(qlora, "env")
+    command = f"set -a; . {path}; set +a; printenv AUTOBATCH_PER_DEVICE_TRAIN_BATCH_SIZE PYTORCH_ALLOC_CONF"
+
+    out = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)
+
+    assert out.stdout.split() == ["4", "expandable_segments:True"]
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_what_a_format_cannot_say_is_said_in_its_head(qlora, tmp_path, target):
+    path = tmp_path / "file"
+    save(qlora, path, target)
+    head = path.with_name("file.autobatch.yaml") if target == "deepspeed" else path
+
+    elsewhere = targets.get(target).elsewhere(qlora)
+
+    assert all(f"{key}={value}" in head.read_text() for key, value in elsewhere.items())
+    assert ("quantization" in elsewhere) == (target in {"hf", "accelerate", "deepspeed"})
