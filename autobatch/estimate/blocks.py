@@ -24,9 +24,10 @@ class Attention:
         if len(self.modules) == 2:  # noqa: PLR2004 - one fused projection, and the output
             return self._fused_projection(x, batch)
         source = x if memory is None else memory
-        q = self._rotate(self._normalise(self.modules[0](x), 0), x)
-        k = self._rotate(self._normalise(self.modules[1](source), 1), x)
+        q = self._normalise(self.modules[0](x), 0)
+        k = self._normalise(self.modules[1](source), 1)
         v = self.modules[2](source)
+        q, k = self._rotate(q, x), self._rotate(k, x)
         return self.modules[3](self.network.attend(q, k, v, batch, bias))
 
     def _fused_projection(self, x: Tensor, batch: int) -> Tensor:
@@ -44,7 +45,10 @@ class Attention:
             return x
         tape, width = self.network.tape, max(x.width, hidden.width)
         direct = tape.unary(x, width=width)
-        turned = tape.unary(tape.unary(x), width=width)
+        half = tape.op(x.numel // 2, x.width, (x,))
+        turned = tape.op(x.numel, x.width, (half, x))
+        del half
+        turned = tape.unary(turned, width=width)
         return tape.add(direct, turned)
 
 
@@ -108,8 +112,8 @@ class Layer:
         return tape.add(tape.add(self.feed_forward(self.last_norm(x)), attended), x)
 
     def _join(self, residual: Tensor, branch: Tensor) -> Tensor:
-        tape = self.network.tape
-        return tape.add(residual, tape.dropout(branch, self.network.shape.dropout))
+        branch = self.network.tape.dropout(branch, self.network.shape.dropout)
+        return self.network.tape.add(residual, branch)
 
 
 class Model:
@@ -134,16 +138,16 @@ class Model:
     def _stack(
         self, layers: list[Layer], batch: int, length: int, memory: Tensor | None, index: int, *, checkpointing: bool
     ) -> Tensor:
-        x = self._embed(batch, length, index, trained=checkpointing)
+        embedded = self._embed(batch, length, trained=checkpointing)
+        x = self._place(embedded, length, index)
         biases = self._biases(batch, length, memory, index)
         for layer in layers:
             run = self._runner(layer, batch)
             inputs = [t for t in (x, memory, *biases) if t is not None]
             x = self.tape.checkpoint(run, *inputs) if checkpointing else run(*inputs)
             del inputs
-        if self.shape.block == "bart":
-            return x
-        return self._drop(self.outer_norms[index](x))
+        del embedded
+        return x if self.shape.block == "bart" else self._drop(self.outer_norms[index](x))
 
     def _runner(self, layer: Layer, batch: int) -> Callable[..., Tensor]:
         block, cross = self.shape.block, layer.cross is not None
@@ -159,17 +163,18 @@ class Model:
 
         return run
 
-    def _embed(self, batch: int, length: int, index: int, *, trained: bool) -> Tensor:
-        tape, shape, network = self.tape, self.shape, self.network
-        size = batch * length * shape.width
-        width = network.numerics.base
-        lora_input = trained and network.numerics.lora is not None
-        x = tape.op(size, width, (network.words,), trained=lora_input)
-        if shape.block == "bart":
-            x = tape.unary(x)
+    def _embed(self, batch: int, length: int, *, trained: bool) -> Tensor:
+        """Look tokens up. The code of every family holds the result until its stack has run."""
+        network = self.network
+        wanted = trained and network.numerics.lora is not None
+        x = self.tape.op(batch * length * self.shape.width, network.numerics.base, (network.words,), trained=wanted)
+        return self.tape.unary(x) if self.shape.block == "bart" else x
+
+    def _place(self, x: Tensor, length: int, index: int) -> Tensor:
+        tape, network, width = self.tape, self.network, self.shape.width
         if network.positions:
-            x = tape.add(x, tape.op(length * shape.width, width, (network.positions[index],)))
-        if shape.block == "bart":
+            x = tape.add(x, tape.op(length * width, network.numerics.base, (network.positions[index],)))
+        if self.shape.block == "bart":
             x = self.outer_norms[index](x)
         return self._drop(x)
 

@@ -10,7 +10,10 @@ from autobatch.estimate.tape import Storage, Tape, Tensor
 from autobatch.workload.spec import Lora
 
 _NF4_BLOCK = 64
-_FLASH_ROWS = 128
+HALF = 2
+"""Bytes of a bf16 or fp16 element."""
+FULL = 4
+"""Bytes of an fp32 element."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +119,23 @@ class Norm:
         x = tape.cast(x, 4) if self.numerics.autocast else x
         rows = x.numel // self.size
         statistics = [tape.new(rows, 4), tape.new(rows, 4)]
-        return tape.op(x.numel, x.width, (x, *self.parameters), (x, *statistics))
+        return tape.op(x.numel, x.width, (x, *self.parameters), (x, *statistics), late=True)
 
     def _rms(self, x: Tensor) -> Tensor:
         tape, weight = self.tape, self.parameters[0]
-        width = x.width
+        width, rows = x.width, x.numel // self.size
         full = tape.cast(x, 4)
+        squares = tape.unary(full, save_input=True)
         if self.kind == "rms":
             x = full
-        squares = tape.unary(full, save_input=True)
-        rows = x.numel // self.size
+        del full
         scale = tape.op(rows, 4, (squares,))
         del squares
         scale = tape.unary(tape.unary(scale), save_output=True)
         x = tape.mul(x, scale)
-        if self.kind == "rms" or weight.width == 2:  # noqa: PLR2004 - bytes of a half-precision weight
-            x = tape.cast(x, width if self.kind == "rms" else 2)
-        return tape.mul(weight, x)
+        if self.kind == "rms":
+            return tape.mul(weight, tape.cast(x, width))
+        return tape.mul(weight, tape.cast(x, weight.width) if weight.width == HALF else x)
 
 
 class Network:
@@ -186,7 +189,7 @@ class Network:
         scores = self.shape.heads * rows * keys // batch
         if self.numerics.attention == "eager":
             return self._eager(q, k, v, scores, bias)
-        if self.numerics.compute == 4 and self.shape.kv_heads < self.shape.heads:  # noqa: PLR2004 - bytes of fp32
+        if self.numerics.compute == FULL and self.shape.kv_heads < self.shape.heads:
             return self._math(q, k, v, scores)
         return self._fused(q, k, v, scores, bias)
 
@@ -198,17 +201,13 @@ class Network:
         rows = q.numel // shape.projected
         sums = tape.new(rows * shape.heads, 4)
         scratch = rows * shape.heads * 4
-        if self.numerics.compute == 2:  # noqa: PLR2004 - flash attention, in half precision only
+        if self.numerics.compute == HALF:  # flash attention
             scratch += 4 * rows * shape.heads * (-(-shape.head_width // 32) * 32)
             scratch += 2 * (q.numel - k.numel) * 2 if shape.kv_heads < shape.heads else 0
         if bias is not None and bias.trained:
             scratch += scores * self.numerics.compute
         inputs = (q, k, v) if bias is None else (q, k, v, bias)
-        out = tape.op(q.numel, q.width, inputs, (*inputs, sums), scratch=scratch)
-        if out.trained:
-            slot, slots, saved, size, kind = tape.nodes[-1]
-            tape.nodes[-1] = (slot, slots, (*saved, out.storage), size, kind)
-        return out
+        return tape.op(q.numel, q.width, inputs, (*inputs, sums), save_output=True, scratch=scratch)
 
     def _math(self, q: Tensor, k: Tensor, v: Tensor, scores: int) -> Tensor:
         tape = self.tape

@@ -28,6 +28,8 @@ class Arm:
     target: int
     embeddings_full: bool = True
     """Whether 8-bit optimizers keep 32-bit state for embeddings, as the Trainer has them do."""
+    fresh: bool = True
+    """Whether the process starts with this micro-batch; else the optimizer's state is there from an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def run(arm: Arm, batch: int) -> Peak:
     weights = allocator.allocated
     workspaces = [Storage(allocator, _WORKSPACE) for _ in range(2)]
     trained = network.trained
-    states: list[Storage] = []
+    states = [] if arm.fresh else _states(allocator, arm, trained, network.words)
     gradients = 0
     for _ in range(2):
         loss = model.loss(batch, arm.source, arm.target, checkpointing=arm.checkpointing)

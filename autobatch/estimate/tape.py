@@ -7,7 +7,7 @@ of the rest when no one names it any more: the life of a storage is that of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from autobatch.estimate.allocator import Allocator
 
@@ -50,8 +50,33 @@ class Tensor:
         return self.slot is not None
 
 
-Node = tuple[Slot, tuple[Slot | None, ...], Any, int, str]
-"""Output's slot, inputs' slots, what is saved, scratch bytes of the backward pass, and its kind."""
+Slots = Sequence[Slot | None]
+
+
+class Frame:
+    """A checkpointed layer: what it computes, from what, and, once it has run again, what its operations save."""
+
+    __slots__ = ("inputs", "layer", "saved", "saves")
+
+    def __init__(self, layer: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+        self.layer, self.inputs = layer, inputs
+        self.saves = 0
+        self.saved: list[list[Storage]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation to run backward."""
+
+    slot: Slot
+    """Where the result's gradient arrives."""
+    inputs: Slots
+    saved: list[Storage] | None
+    frame: Frame | None
+    index: int
+    """Number of this operation among those of `frame` that save something."""
+    scratch: int
+    passes: bool
 
 
 class Tape:
@@ -65,8 +90,10 @@ class Tape:
 
     def __init__(self, allocator: Allocator, compute_width: int = 0) -> None:
         self.allocator, self.autocast = allocator, compute_width
-        self.nodes: list[Any] = []
+        self.nodes: list[Node] = []
         self._casts: dict[Tensor, Tensor] = {}
+        self._frame: Frame | None = None
+        self._recomputing = False
 
     def new(self, numel: int, width: int, *, trained: bool = False) -> Tensor:
         """Allocate a tensor: a parameter, or an input."""
@@ -80,35 +107,55 @@ class Tape:
         inputs: Sequence[Tensor],
         save: Sequence[Tensor] = (),
         *,
+        save_output: bool = False,
+        late: bool = False,
         scratch: int = 0,
-        kind: str = "own",
+        passes: bool = False,
         trained: bool = False,
     ) -> Tensor:
-        """Run one operation: allocate the result, keep `save` for the backward pass.
+        """Run one operation: allocate the result, and keep `save` for the backward pass.
 
-        `kind` says where the inputs' gradients come from: `own` memory each, or `pass` the result's gradient on.
+        Args:
+            numel: elements of the result.
+            width: bytes an element of it.
+            inputs: what it is made of; where one is trained, or `trained` is set, so is the result.
+            save: tensors that the backward pass needs.
+            save_output: whether it needs the result as well.
+            late: whether what is saved is known only after the operation has run.
+            scratch: further bytes that the backward pass takes while it runs.
+            passes: whether the inputs' gradients are the result's own, not memory of their own.
+            trained: see `inputs`.
+
         """
-        storage = Storage(self.allocator, numel * width)
-        return self._record(storage, numel, width, inputs, save, scratch, kind, trained=trained)
-
-    def _record(
-        self,
-        storage: Storage,
-        numel: int,
-        width: int,
-        inputs: Sequence[Tensor],
-        save: Sequence[Tensor],
-        scratch: int = 0,
-        kind: str = "own",
-        *,
-        trained: bool = False,
-    ) -> Tensor:
-        slots = tuple(t.slot for t in inputs)
+        slots = [t.slot for t in inputs]
         if not trained and not any(slots):
-            return Tensor(storage, numel, width)
-        slot = Slot(numel * width)
-        self.nodes.append((slot, slots, tuple(t.storage for t in save), scratch, kind))
+            return Tensor(Storage(self.allocator, numel * width), numel, width)
+        slot, frame = Slot(numel * width), self._frame
+        kept = [t.storage for t in save]
+        saves = bool(kept) or save_output
+        if self._recomputing:
+            late = late or save_output
+            return Tensor(self._recomputed(numel * width, kept, saves, save_output, late), numel, width, slot)
+        storage = Storage(self.allocator, numel * width)
+        if frame is None:
+            saved = [*kept, storage] if save_output else kept
+            self.nodes.append(Node(slot, slots, saved, None, 0, scratch, passes))
+        else:
+            self.nodes.append(Node(slot, slots, None, frame if saves else None, frame.saves, scratch, passes))
+            frame.saves += saves
         return Tensor(storage, numel, width, slot)
+
+    def _recomputed(self, size: int, kept: list[Storage], saves: bool, output: bool, late: bool) -> Storage:
+        """Run an operation again; after the last one that saves something, nothing is computed any more."""
+        assert self._frame is not None
+        done, wanted = self._frame.saved, self._frame.saves
+        assert done is not None
+        if len(done) + (saves and not late) >= wanted:
+            size = 0
+        storage = Storage(self.allocator, size)
+        if saves:
+            done.append([*kept, storage] if output else kept)
+        return storage
 
     def cast(self, x: Tensor, width: int) -> Tensor:
         """Convert to `width` bytes an element; no copy where it has them."""
@@ -131,7 +178,7 @@ class Tape:
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """Add; the gradient is passed on, not copied."""
-        return self.op(max(x.numel, y.numel), max(x.width, y.width), (x, y), kind="pass")
+        return self.op(max(x.numel, y.numel), max(x.width, y.width), (x, y), passes=True)
 
     def mul(self, x: Tensor, y: Tensor) -> Tensor:
         """Multiply; each factor is kept where the other is trained."""
@@ -140,18 +187,13 @@ class Tape:
 
     def unary(self, x: Tensor, *, save_input: bool = False, save_output: bool = False, width: int = 0) -> Tensor:
         """Apply an elementwise function of one tensor."""
-        out = self.op(x.numel, width or x.width, (x,), (x,) if save_input else ())
-        if save_output and out.trained:
-            slot, slots, saved, scratch, kind = self.nodes[-1]
-            self.nodes[-1] = (slot, slots, (*saved, out.storage), scratch, kind)
-        return out
+        return self.op(x.numel, width or x.width, (x,), (x,) if save_input else (), save_output=save_output)
 
     def dropout(self, x: Tensor, p: float) -> Tensor:
         """Drop elements; the mask, one byte an element, is kept."""
         if p == 0:
             return x
-        mask = Tensor(Storage(self.allocator, x.numel), x.numel, 1)
-        return self.op(x.numel, x.width, (x,), (mask,))
+        return self.op(x.numel, x.width, (x,), (self.new(x.numel, 1),), late=True)
 
     def linear(self, x: Tensor, weight: Tensor, outputs: int) -> Tensor:
         """Multiply by a weight of `outputs` rows: the input is kept for the weight, the weight for the input."""
@@ -163,12 +205,10 @@ class Tape:
 
     def checkpoint(self, layer: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Run a layer keeping only its inputs; the backward pass runs it again."""
-        outer, self.nodes = self.nodes, []
+        self._frame = Frame(layer, inputs)
         out = layer(*inputs)
-        self.nodes = outer
-        slot = Slot(out.numel * out.width)
-        self.nodes.append((slot, tuple(t.slot for t in inputs), (layer, inputs), 0, "checkpoint"))
-        return Tensor(out.storage, out.numel, out.width, slot)
+        self._frame = None
+        return out
 
     def backward(self, loss: Tensor) -> None:
         """Run every recorded operation backward, and forget it."""
@@ -178,18 +218,33 @@ class Tape:
 
     def _drain(self) -> None:
         while self.nodes:
-            slot, slots, saved, scratch, kind = self.nodes.pop()
-            gradient, slot.gradient = slot.gradient, None
+            node = self.nodes.pop()
+            gradient, node.slot.gradient = node.slot.gradient, None
             if gradient is None:
                 continue
-            if kind == "checkpoint":
-                self._recompute(gradient, slots, saved)
-            else:
-                self._propagate(gradient, slot, slots, scratch, passes=kind == "pass")
+            saved = self._saved(node)
+            self._propagate(gradient, node.slot, node.inputs, node.scratch, passes=node.passes)
+            del gradient, saved, node
 
-    def _propagate(
-        self, gradient: Storage, slot: Slot, slots: tuple[Slot | None, ...], scratch: int, *, passes: bool
-    ) -> None:
+    def _saved(self, node: Node) -> list[Storage] | None:
+        frame = node.frame
+        if frame is None:
+            return node.saved
+        if frame.saved is None:
+            self._recompute(frame)
+        assert frame.saved is not None
+        saved, frame.saved[node.index] = frame.saved[node.index], []
+        return saved
+
+    def _recompute(self, frame: Frame) -> None:
+        frame.saved = []
+        casts, self._casts = self._casts, {}
+        self._frame, self._recomputing = frame, True
+        frame.layer(*frame.inputs)
+        self._frame, self._recomputing = None, False
+        self._casts = casts
+
+    def _propagate(self, gradient: Storage, slot: Slot, slots: Slots, scratch: int, *, passes: bool) -> None:
         held = Storage(self.allocator, scratch) if scratch else None
         wanted = [s for s in slots if s is not None]
         for target in wanted:
@@ -204,18 +259,3 @@ class Tape:
             slot.gradient, slot.shared = gradient, shared
         elif slot.shared:
             slot.gradient, slot.shared = Storage(self.allocator, slot.size), False
-
-    def _recompute(self, gradient: Storage, slots: tuple[Slot | None, ...], saved: Any) -> None:
-        layer, inputs = saved
-        fresh = [Tensor(t.storage, t.numel, t.width, Slot(t.slot.size) if t.slot else None) for t in inputs]
-        outer, self.nodes = self.nodes, []
-        casts, self._casts = self._casts, {}
-        last = layer(*fresh).slot
-        self._casts = casts
-        last.gradient = gradient
-        del gradient
-        self._drain()
-        self.nodes = outer
-        for slot, tensor in zip(slots, fresh, strict=True):
-            if slot is not None and tensor.slot is not None and tensor.slot.gradient is not None:
-                self._arrive(slot, tensor.slot.gradient, shared=False)
