@@ -29,6 +29,16 @@ class Sample(NamedTuple):
     summary: str | None
 
 
+class Description(NamedTuple):
+    """What a search needs to know of a data set."""
+
+    data: Data
+    lengths: Lengths
+    """After truncation to what the workload allows."""
+    count: int
+    """Samples."""
+
+
 class Samples(Sequence[Sample]):
     """Samples of a file or folder, read when asked for. It may be forked and pickled.
 
@@ -99,8 +109,8 @@ def describe(
     workload: Workload,
     text_column: str | None = None,
     summary_column: str | None = None,
-) -> tuple[Data, Lengths]:
-    """Return where the data is, with its content's digest and longest sample, and its token lengths after truncation.
+) -> Description:
+    """Return where the data is, with its content's digest and longest sample, its token lengths, and its size.
 
     Raises:
         UsageError: as `read`; or an encoder-decoder is to learn from texts without summaries.
@@ -113,7 +123,7 @@ def describe(
     measured, longest = _measure(samples, workload)
     where = str(Path(path).resolve())
     data = Data(where, samples.text_column, samples.summary_column, digest(Path(path)), longest, len(samples))
-    return data, measured
+    return Description(data, measured, len(samples))
 
 
 def lengths(samples: Sequence[Sample], tokenizer: Tokenizer, max_source: int, max_target: int | None) -> Lengths:
