@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "check": "autobatch.cli.check:check",
     "export": "autobatch.cli.export:command",
     "search": "autobatch.cli.search:command",
+    "report": "autobatch.cli.report:report",
     "show": "autobatch.cli.trials:show",
     "studies": "autobatch.cli.trials:studies",
     "trials": "autobatch.cli.trials:trials",
