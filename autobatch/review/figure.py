@@ -45,7 +45,7 @@ class Figure:
         key: its name in HTML and in the dashboard: letters, digits, hyphens.
         title, x_label, y_label: units included.
         caption: one or two sentences: what to see in it.
-        log_x: x by powers of two.
+        x_scale: `log2` for x by powers of two, `whole` for counts.
 
     """
 
@@ -56,7 +56,7 @@ class Figure:
     caption: str
     series: tuple[Series, ...]
     levels: tuple[Level, ...] = ()
-    log_x: bool = False
+    x_scale: Literal["linear", "log2", "whole"] = "linear"
 
     @property
     def empty(self) -> bool:

@@ -44,7 +44,7 @@ class View:
 
     def begin(self, scene: Scene) -> None:
         """Take in what is known before the search: model, budget, limits, and how to watch a probe."""
-        self.picture = Picture(scene)
+        self.picture.begin(scene)
 
     def stage(self, name: str) -> None:
         """Take in that a stage begins."""
@@ -60,7 +60,7 @@ class View:
 
     def message(self, text: str) -> None:
         """Take in something that a person would want to know."""
-        self.picture.note = words.one_line(text)
+        self.picture.notes.append(words.one_line(text))
 
 
 class QuietView(View):
@@ -140,8 +140,8 @@ class LiveView(View):
         yield "so far", Text(f"{picture.counts['ok']} ran, {picture.counts['failed']} failed, stage {picture.stage}")
         for index, line in enumerate(reversed(picture.last)):
             yield "" if index else "last", Text(line, overflow="ellipsis", no_wrap=True, style="dim" if index else "")
-        if picture.note:
-            yield "note", Text(picture.note)
+        for index, note in enumerate(picture.notes):
+            yield "" if index else "note", Text(note)
 
 
 def make_view(stream: TextIO, *, quiet: bool = False, color: bool = True) -> View:

@@ -16,6 +16,7 @@ from autobatch.units import GIB, format_duration
 from autobatch.verdict import Kind, Verdict
 
 LAST_VERDICTS = 5
+LAST_NOTES = 3
 
 
 class Watch(Protocol):
@@ -47,12 +48,16 @@ class Picture:
     best: tuple[int, Configuration, Verdict] | None = None
     last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_VERDICTS))
     counts: Counter[str] = field(default_factory=Counter)
-    note: str = ""
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_NOTES))
     started: float = field(default=0.0)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self.started = self.clock()
+
+    def begin(self, scene: Scene) -> None:
+        """Take in what is known before the search, and start its clock."""
+        self.scene, self.started = scene, self.clock()
 
     def trial_started(self, number: int, configuration: Configuration, why: Mapping[str, Any]) -> None:
         """Take in that a probe begins."""

@@ -12,8 +12,9 @@ from typing import Any
 from autobatch import attributes
 from autobatch.settings import ACCUMULATION, MICRO_BATCH, SETTINGS, Scalar
 from autobatch.units import GIB
-from autobatch.verdict import HINTS, MEMORY_KINDS, Kind
+from autobatch.verdict import HINTS, Kind
 
+_CARD = frozenset({Kind.CUDA_OOM_TRAIN, Kind.CUDA_OOM_EVAL, Kind.SPILL, Kind.NEARLY_OOM, Kind.OVER_LIMIT})
 _FEASIBLE = frozenset({Kind.OK, Kind.HOPELESS})
 
 
@@ -48,9 +49,9 @@ class Trial:
         return self.state == "FAIL" or (self.state == "COMPLETE" and self.verdict not in _FEASIBLE)
 
     @property
-    def out_of_memory(self) -> bool:
-        """Whether it needed more memory than it may have."""
-        return self.verdict in MEMORY_KINDS
+    def too_large_for_card(self) -> bool:
+        """Whether it needed more memory of the card than it may have."""
+        return self.verdict in _CARD
 
     @property
     def hint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CHOICES = {
     "dataloader_num_workers": (0, 2, 4),
     "per_device_eval_batch_size": (8, 16),
 }
+START = datetime(2026, 3, 1, 9, 30)  # noqa: DTZ001 - Optuna keeps local time without a zone
 SPACE = {"fixed": {"method": "lora", "quantization": "none"}, "effective_batch": 16, "devices": 1}
 
 Run = tuple[int, str, bool, int, str, Kind, float | None, float | None]
@@ -119,11 +121,11 @@ def make(path: Path, name: str = STUDY, *, answered: bool = True) -> optuna.Stud
     noted |= {attributes.ANSWER: answer()} if answered else {}
     for key, value in noted.items():
         study.set_user_attr(key, json.dumps(value, ensure_ascii=False))
-    study.add_trials([_trial(run) for run in RUNS])
+    study.add_trials([_trial(number, run) for number, run in enumerate(RUNS)])
     return study
 
 
-def _trial(run: Run) -> optuna.trial.FrozenTrial:
+def _trial(number: int, run: Run) -> optuna.trial.FrozenTrial:
     micro, precision, checkpointing, workers, stage, kind, micro_step_s, peak = run
     found = verdict(kind, micro, workers, micro_step_s, peak)
     feasible = kind in (Kind.OK, Kind.HOPELESS)
@@ -139,11 +141,11 @@ def _trial(run: Run) -> optuna.trial.FrozenTrial:
         attributes.HOST_PEAK_GIB: (found.measurements.host_peak_bytes or 0) / GIB or None,
         attributes.LOADER_WAIT_PERCENT: 100 * w if (w := found.measurements.loader_wait_fraction) is not None else None,
         attributes.PROBE_S: found.duration_s,
-        attributes.PREDICTED_SAMPLES_PER_S: 12.0,
-        attributes.PREDICTED_PEAK_GIB: 4.0 + 1.8 * micro,
+        attributes.PREDICTED_SAMPLES_PER_S: 1.06 * (found.measurements.samples_per_s or 9.0),
+        attributes.PREDICTED_PEAK_GIB: 0.97 * (peak or 25.0),
         attributes.CHANCE_TO_FIT: 0.93,
     }
-    return create_trial(
+    trial = create_trial(
         state=TrialState.COMPLETE,
         value=(found.measurements.samples_per_s or 0.0) if feasible else 0.0,
         params=dict(zip(CHOICES, values, strict=True)),
@@ -151,3 +153,6 @@ def _trial(run: Run) -> optuna.trial.FrozenTrial:
         user_attrs={name: value for name, value in noted.items() if value is not None},
         constraints={attributes.CONSTRAINT: 0.0 if feasible else 1.0},
     )
+    trial.datetime_start = START + timedelta(seconds=12 * number)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=found.duration_s)
+    return trial

@@ -1,0 +1,59 @@
+"""The report as Markdown: the same facts in the same order, without the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autobatch import attributes
+from autobatch.review import words
+from autobatch.review.records import Trial
+from autobatch.review.report import Report
+
+_HEADINGS = ("trial", "stage", "settings", "samples/s", "predicted", "card GiB", "predicted GiB")
+
+
+def markdown(report: Report) -> str:
+    """Return the report as Markdown."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def plain(text: object) -> str:
+    """Return text as one line in which Markdown and HTML find nothing to act on."""
+    safe = words.one_line(text)
+    for mark in "\\`*_|<>[]#":
+        safe = safe.replace(mark, f"\\{mark}")
+    return safe
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"# {plain(report.study.name)}"
+    yield from ("", f"{plain(report.study.model)}, {report.study.trials:,} trials, {report.made:%Y-%m-%d %H:%M %Z}")
+    yield from ("", "## Answer", "", "```text", *report.lines, "```")
+    if report.finalists:
+        yield from ("", "## Evidence: the best trials", "", _row(_HEADINGS), _row(["---"] * len(_HEADINGS)))
+        yield from (_row(_finalist(trial)) for trial in report.finalists)
+    if report.failures:
+        yield from ("", "## What failed, and why", "")
+    for failure in report.failures:
+        yield f"- {failure.count:,} x **{plain(failure.kind)}**: {plain(failure.hint)}"
+        yield from (f"  - {plain(_example(trial))}" for trial in failure.examples)
+    yield from ("", "## How far to trust this", "", *(f"- {plain(line)}" for line in report.trust))
+    machine = report.study.facts(attributes.MACHINE)
+    if machine:
+        yield from ("", "## Machine", "", *(f"- {plain(name)}: {plain(value)}" for name, value in machine.items()))
+
+
+def _finalist(trial: Trial) -> Sequence[object]:
+    rates = (attributes.SAMPLES_PER_S, attributes.PREDICTED_SAMPLES_PER_S)
+    names = (*rates, attributes.DEVICE_PEAK_GIB, attributes.PREDICTED_PEAK_GIB)
+    stage = trial.attributes.get(attributes.STAGE, "")
+    settings = words.configuration(trial.settings, brief=True)
+    return trial.number, stage, settings, *(words.number(trial.figure(name)) for name in names)
+
+
+def _example(trial: Trial) -> str:
+    return f"trial {trial.number}: {words.configuration(trial.settings, brief=True)}"
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(plain(cell) for cell in cells) + " |"

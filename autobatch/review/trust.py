@@ -1,0 +1,71 @@
+"""How far the figures of a search may be trusted, in sentences that its own measurements support."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from autobatch import attributes
+from autobatch.review import words
+from autobatch.review.records import Study, Trial
+from autobatch.verdict import Kind
+
+CONFIRM = "confirm"
+
+
+def sentences(study: Study, trials: Sequence[Trial], answer: Mapping[str, Any]) -> list[str]:
+    """Return what speaks for and against the answer."""
+    return [*_choice(answer), *_repeat(trials), *_prediction(trials), *_data(study), *_disturbed(trials)]
+
+
+def _choice(answer: Mapping[str, Any]) -> Iterator[str]:
+    chosen = answer.get("chosen")
+    if not chosen:
+        yield "The search has not chosen a configuration: the figures are those of single short probes."
+        return
+    if chosen.get("confirmed"):
+        yield "The chosen configuration was measured again in a fresh process, longer, evaluation included."
+    else:
+        yield "The chosen configuration was not confirmed: its figures are those of one short probe."
+    error = chosen["measurements"].get("micro_step_rel_error")
+    if error is not None:
+        yield f"Its time is known to +/- {words.percent(error, 1)} (95 % interval of the median)."
+
+
+def _repeat(trials: Sequence[Trial]) -> Iterator[str]:
+    """Compare each confirmation with the trial of the same configuration that came before it."""
+    first: dict[str, float] = {}
+    for trial in trials:
+        key, rate = repr(sorted(trial.settings.items())), trial.samples_per_s
+        if not trial.ok or not rate:
+            continue
+        if trial.attributes.get(attributes.STAGE) == CONFIRM and key in first:
+            yield f"Measured again, trial {trial.number} came to {rate / first[key] - 1:+.1%} of its first throughput."
+        first.setdefault(key, rate)
+
+
+def _prediction(trials: Sequence[Trial]) -> Iterator[str]:
+    kinds = (
+        ("memory", attributes.DEVICE_PEAK_GIB, attributes.PREDICTED_PEAK_GIB),
+        ("throughput", attributes.SAMPLES_PER_S, attributes.PREDICTED_SAMPLES_PER_S),
+    )
+    for name, measured, predicted in kinds:
+        errors = [abs(p / m - 1) for t in trials if (m := t.figure(measured)) and (p := t.figure(predicted)) and t.ok]
+        if errors:
+            error = words.percent(statistics.median(errors), 1)
+            yield f"The search predicted {name} with a median error of {error} over {len(errors)} trials."
+
+
+def _data(study: Study) -> Iterator[str]:
+    workload = study.workload
+    if workload and not workload.get("data") and not workload.get("script"):
+        yield "It trained on random tokens with the model's usual lengths, not on data of yours (--data)."
+    if (workload.get("lengths") or {}).get("estimated"):
+        yield "Token lengths are an estimate: the model's tokenizer was not on the disk."
+
+
+def _disturbed(trials: Sequence[Trial]) -> Iterator[str]:
+    disturbed = sum(trial.verdict == Kind.DISTURBED for trial in trials)
+    if disturbed:
+        yield f"Another process came onto the card during {disturbed} measurements; they were repeated."
