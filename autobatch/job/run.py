@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,20 +20,11 @@ from autobatch.review.live import View
 from autobatch.review.picture import Scene
 from autobatch.search.engine import Search
 from autobatch.search.prior import Predict
-from autobatch.settings import Configuration
 from autobatch.store import open_storage
 from autobatch.store.ledger import Ledger
 from autobatch.store.lock import GpuLock
 from autobatch.store.recovery import recover
 from autobatch.workload.spec import Workload
-
-
-@dataclass(frozen=True)
-class _Prior:
-    """The shape prior as the search holds it against the card: context and libraries included."""
-
-    bytes: float
-    rel_sigma: float
 
 
 def run(job: Job, view: View) -> dict[str, Any]:
@@ -103,11 +95,7 @@ def shape_prior(workload: Workload, device: str) -> Predict | None:
     if device == "cpu" or not workload.model.config:
         return None
 
-    def predict(configuration: Configuration) -> _Prior:
-        prediction = memory.predict(workload, configuration)
-        return _Prior(prediction.used_bytes, prediction.rel_sigma)
-
-    return predict
+    return partial(memory.predict, workload)
 
 
 def to_json(answer: Mapping[str, Any]) -> str:
