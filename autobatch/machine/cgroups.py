@@ -71,9 +71,31 @@ def number(path: Path) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,20}", text) else None
 
 
+def words(path: Path) -> list[str]:
+    """Return the words of a control file; empty where it cannot be read."""
+    return _text(path).split()
+
+
 def table(path: Path) -> dict[str, int]:
     """Return a control file of `name number` lines, such as memory.stat; empty where it cannot be read."""
     return {name: int(value) for name, value in re.findall(r"^(\S+) (\d{1,20})$", _text(path), re.MULTILINE)}
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Return the cores' worth of time that the tightest quota, whole hierarchy up, gives us; None without one."""
+    mounts = list(_mounts(_text(root / "proc" / "self" / "mountinfo")))
+    paths = dict(_memberships(_text(root / "proc" / "self" / "cgroup")))
+    group = _legacy(root, mounts, paths, "cpu") or _unified(root, mounts, paths)
+    quotas = (_quota(folder) for folder in (group.upwards() if group else ()))
+    return min((quota for quota in quotas if quota), default=None)
+
+
+def _quota(folder: Path) -> float | None:
+    """Return quota over period of one group: cpu.max holds both in v2."""
+    quota, period = [*words(folder / "cpu.max"), "", ""][:2]
+    if not quota:
+        quota, period = _text(folder / "cpu.cfs_quota_us").strip(), _text(folder / "cpu.cfs_period_us").strip()
+    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
 
 
 def _version(mounts: list[_Mount]) -> Version:

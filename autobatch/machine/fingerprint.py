@@ -95,7 +95,7 @@ def read(device: str) -> Fingerprint:
         cgroup_version=cgroups.read().version,
         kernel=release,
         wsl2=is_wsl2(release),
-        processor=_processor(),
+        processor=processor(),
         python=platform.python_version(),
         libraries=_libraries(),
     )
@@ -141,7 +141,8 @@ def _version(name: str) -> str | None:
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name, as the kernel tells it."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
             names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -30,6 +30,7 @@ __all__ = [
     "GpuUnavailableError",
     "GpuUnsupportedError",
     "NoDriverError",
+    "driver_version",
     "list_gpus",
     "open_device",
 ]
@@ -109,6 +110,17 @@ def list_gpus() -> list[Gpu]:
 
 
 @typed
+def driver_version() -> str:
+    """Return the version of the NVIDIA driver.
+
+    Raises:
+        NoDriverError: there is none.
+
+    """
+    return _text(nvml.module().nvmlSystemGetDriverVersion())
+
+
+@typed
 def open_device(which: int | str) -> Device:
     """Return the device of an index (as `cuda:INDEX`), or of a UUID.
 
@@ -169,7 +181,7 @@ def _describe(index: int, handle: Any) -> Gpu:  # noqa: ANN401 - NVML's handles 
         uuid=_text(lib.nvmlDeviceGetUUID(handle)),
         total_bytes=int(lib.nvmlDeviceGetMemoryInfo(handle).total),
         capability=(int(major), int(minor)),
-        driver=_text(lib.nvmlSystemGetDriverVersion()),
+        driver=driver_version(),
     )
 
 

@@ -35,7 +35,7 @@ class Description(NamedTuple):
     data: Data
     lengths: Lengths
     """After truncation to what the workload allows."""
-    count: int
+    size: int
     """Samples."""
 
 

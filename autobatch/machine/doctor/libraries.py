@@ -1,0 +1,100 @@
+"""The libraries and their traps."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from autobatch.machine import gpus
+from autobatch.machine.doctor import software
+from autobatch.machine.doctor.finding import Finding, Level
+
+_AREA = "libraries"
+_OPTIONAL = ("flash-attn", "liger-kernel", "triton", "pyarrow", "optuna-dashboard")
+
+
+def versions() -> Iterator[Finding]:
+    """Say which of our requirements are missing or too old, and which optional libraries are there."""
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(text) for text in importlib.metadata.requires("autobatch") or ()]
+    here = [need for need in wanted if not need.marker or need.marker.evaluate({"extra": ""})]
+    yield from (finding for need in here if (finding := _unmet(need.name, str(need.specifier))))
+    names = [need.name for need in here] + list(_OPTIONAL)
+    listed = ", ".join(f"{name} {found}" for name in names if (found := software.version(name)))
+    yield Finding(_AREA, Level.OK, listed)
+
+
+def torch_build() -> Iterator[Finding]:
+    """Say whether torch can use the GPUs."""
+    cuda = software.torch_cuda()
+    if not software.version("torch"):
+        return
+    if cuda:
+        yield Finding(_AREA, Level.OK, f"torch is built for CUDA {cuda[0]}.{cuda[1]}")
+    elif gpus.list_gpus():
+        what = "There is a GPU, and the installed torch is a build for the CPU alone."
+        do = "pip install --force-reinstall torch (Linux gets a CUDA build; the index for CPUs must not be set)."
+        yield Finding(_AREA, Level.PROBLEM, what, do)
+    else:
+        yield Finding(_AREA, Level.OK, "torch is built for the CPU, as this machine is")
+
+
+def nvml_binding() -> Iterator[Finding]:
+    """Tell the unofficial `pynvml` package from NVIDIA's nvidia-ml-py: both install a module of that name."""
+    if software.folder("pynvml") is None:
+        return
+    what = "The module pynvml comes from the unofficial package `pynvml`, which hides NVIDIA's own."
+    do = "pip uninstall -y pynvml && pip install --force-reinstall nvidia-ml-py"
+    yield Finding(_AREA, Level.WARNING, what, do)
+
+
+def bitsandbytes_build(
+    place: Path | None = None,
+    cuda: tuple[int, int] | None = None,
+    variables: Mapping[str, str] = os.environ,
+) -> Iterator[Finding]:
+    """Say whether bitsandbytes has a library for torch's CUDA; QLoRA and 8-bit optimizers need it.
+
+    Args:
+        place: folder of the package; looked up where not given.
+        cuda: version of torch's CUDA; looked up where not given.
+        variables: the environment.
+
+    """
+    place, cuda = place or software.folder("bitsandbytes"), cuda or software.torch_cuda()
+    if place is None or cuda is None:
+        return
+    override = variables.get("BNB_CUDA_VERSION")
+    if override:
+        what = f"BNB_CUDA_VERSION={override} makes bitsandbytes load the library of that CUDA version."
+        yield Finding(_AREA, Level.WARNING, what, "unset BNB_CUDA_VERSION")
+    built = sorted(_cuda_versions(place))
+    if any(major == cuda[0] for major, _ in built):
+        yield Finding(_AREA, Level.OK, f"bitsandbytes has a library for CUDA {cuda[0]}")
+        return
+    listed = ", ".join(f"{major}.{minor}" for major, minor in built) or "none"
+    what = f"bitsandbytes has no library for CUDA {cuda[0]}.{cuda[1]} (it has: {listed})."
+    do = "pip install --upgrade bitsandbytes; until then leave QLoRA and 8-bit optimizers out."
+    yield Finding(_AREA, Level.PROBLEM, what, do)
+
+
+def _unmet(name: str, specifier: str) -> Finding | None:
+    from packaging.specifiers import SpecifierSet
+
+    found = software.version(name)
+    if found is None:
+        return Finding(_AREA, Level.PROBLEM, f"{name} is not installed.", f"pip install '{name}{specifier}'")
+    if SpecifierSet(specifier).contains(found, prereleases=True):
+        return None
+    what = f"{name} {found} is not what autobatch needs ({specifier})."
+    return Finding(_AREA, Level.PROBLEM, what, f"pip install --upgrade '{name}{specifier}'")
+
+
+def _cuda_versions(place: Path) -> Iterator[tuple[int, int]]:
+    for path in place.glob("libbitsandbytes_cuda*"):
+        if match := re.match(r"libbitsandbytes_cuda(\d{2})(\d)", path.name):
+            yield int(match[1]), int(match[2])
