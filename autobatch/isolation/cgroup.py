@@ -118,6 +118,21 @@ def _create(
     return ProbeGroup(made, memory)
 
 
+def restore() -> None:
+    """Undo the move into a leaf, once no probe's cgroup is left beside it; what the kernel refuses stays."""
+    group = cgroups.read().unified
+    if group is None or group.folder.name != LEAF:
+        return
+    base = group.folder.parent
+    if any(path.is_dir() and path.name != LEAF for path in base.glob(f"{PREFIX}*")):
+        return
+    with contextlib.suppress(OSError):
+        write(base / "cgroup.subtree_control", "-memory -pids")
+        for pid in map(int, words(group.folder / "cgroup.procs")):
+            write(base / "cgroup.procs", pid)
+        group.folder.rmdir()
+
+
 def _make_below(group: Group, name: str) -> Path:
     base = group.folder.parent if group.folder.name == LEAF else group.folder
     if "memory" in words(base / "cgroup.controllers"):

@@ -21,7 +21,7 @@ Rule = Callable[[Evidence, Limits], Finding | None]
 
 RULES: tuple[Rule, ...] = (
     rules.gpu_lost,
-    rules.interrupted,
+    rules.unsupervised,
     rules.stopped_for_memory,
     rules.host_out_of_memory,
     rules.shared_memory_full,

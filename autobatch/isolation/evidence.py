@@ -43,8 +43,10 @@ class Evidence:
 
     returncode: int | None = None
     """Exit status, or minus the signal; None where nobody could tell."""
+    runs_on: str = "cpu"
+    """The device asked for."""
     stopped: str | None = None
-    """Why we ended it: `deadline`, `hang`, `memory`, `oom`, `interrupt`; None where we did not."""
+    """Why we ended it: `deadline`, `hang`, `memory`, `oom`; None where we did not."""
     outcome: Mapping[str, Any] | None = None
     """What the probe wrote; None where it wrote nothing, or nothing whole."""
     phase: str = ""
@@ -62,7 +64,7 @@ class Evidence:
     has_cgroup: bool = False
     cgroup_version: int | None = None
     limit_bytes: int | None = None
-    """Host memory limit that was enforced on it."""
+    """Host memory limit that was enforced on it, what it shares with its parent included."""
     host_peak_bytes: int | None = None
     """Largest working set seen of the whole tree."""
     disk_free_bytes: int | None = None

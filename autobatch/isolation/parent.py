@@ -37,15 +37,23 @@ class PreloadedParent:
         bare: let it import nothing, so that each child is a cold start.
         modules: modules to import beside the libraries.
         environment: over our own.
+        keep_open: descriptors that it and its children inherit.
 
     """
 
     def __init__(
-        self, folder: Path, *, bare: bool, modules: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        bare: bool,
+        modules: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        keep_open: tuple[int, ...] = (),
     ) -> None:
         self._log = folder / "preload.log"
         self._bare = bare
         self._modules = modules
+        self._keep_open = keep_open
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -66,7 +74,7 @@ class PreloadedParent:
         with self._log.open("ab") as log, theirs:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *self._keep_open],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,22 +119,33 @@ class PreloadedParent:
         )
 
     def fork(self, order: Mapping[str, Any]) -> int:
-        """Fork a child that waits at its gate; return its pid.
+        """Fork a child that waits at its gate; return its pid. A parent that is found gone is started again, once.
 
         Raises:
-            ParentDiedError: the parent is gone.
-            MachineError: the system refuses another process.
+            MachineError: the parent dies again, or the system refuses another process.
 
         """
-        self._send(fork=dict(order))
-        message = self._receive(_ANSWER_S)
-        while "exited" in message:
-            message = self._receive(_ANSWER_S)
+        try:
+            message = self._ask_for_fork(order)
+        except ParentDiedError:
+            self.close()
+            self.ensure()
+            try:
+                message = self._ask_for_fork(order)
+            except ParentDiedError as error:
+                raise self._did_not_start() from error
         if "failed" in message:
             raise MachineError(
                 f"No probe can be started: {message['failed']}", "Raise the limit on processes, or end some."
             )
         return int(message["forked"])
+
+    def _ask_for_fork(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        self._send(fork=dict(order))
+        message = self._receive(_ANSWER_S)
+        while "exited" in message:
+            message = self._receive(_ANSWER_S)
+        return message
 
     def go(self, pid: int) -> None:
         """Let the child run."""

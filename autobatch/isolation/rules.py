@@ -15,21 +15,22 @@ CERTAIN, LIKELY = Confidence.CERTAIN, Confidence.LIKELY
 _FULL_BYTES = 4 << 20
 """A file system with less than this free is full: a write of a batch or a checkpoint no longer fits."""
 _IDLE_S = 0.5
+_NEAR_SHARE = 0.8
+"""A working set above this share of its limit, between two readings, is what may have reached it."""
 _XID_OFF_THE_BUS = 79
 _CUDA_MEMORY = re.compile(
     r"CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
     r"|CUDA driver error: out of memory"
 )
+_TORCH_OUT_OF_MEMORY = ("torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError")
 _CUDA_FAULT = re.compile(r"CUDA error:|CUDA driver error:|CUBLAS_STATUS_EXECUTION_FAILED|cudaErrorLaunchFailure")
 _LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal|exited unexpectedly)")
 _THREADS = re.compile(
     r"can't start new thread|Thread creation failed|Resource temporarily unavailable|pthread_create failed"
 )
-_CPU_ALLOCATION = re.compile(
-    r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory|Error code 12"
-)
+_CPU_ALLOCATION = re.compile(r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory")
 _SHM = re.compile(r"unable to (allocate|resize|open) shared memory|torch_shm|/dev/shm|/torch_\d+_\d+")
-_NO_SPACE = re.compile(r"No space left on device|database or disk is full|Errno 28|\(28\)|os error 28")
+_NO_SPACE = re.compile(r"No space left on device|database or disk is full|Errno 28|\(28\)|os error 28|quota exceeded")
 
 
 def _said(evidence: Evidence, pattern: re.Pattern[str], *types: str) -> bool:
@@ -55,13 +56,10 @@ def gpu_lost(evidence: Evidence, _: Limits) -> Finding | None:
     return None
 
 
-def interrupted(evidence: Evidence, _: Limits) -> Finding | None:
-    """We ended it because our own user wished to stop, or its own parent was lost."""
-    if evidence.stopped == "interrupt":
-        return Kind.KILLED, CERTAIN
-    if evidence.parent_died and evidence.outcome is None:
-        return Kind.NO_VERDICT, Confidence.UNDECIDED
-    return None
+def unsupervised(evidence: Evidence, _: Limits) -> Finding | None:
+    """Find that its own parent was lost, with which it dies, whatever it was doing."""
+    lost = evidence.parent_died and evidence.outcome is None and not evidence.moved("memory.oom_kill")
+    return (Kind.NO_VERDICT, Confidence.UNDECIDED) if lost else None
 
 
 def stopped_for_memory(evidence: Evidence, _: Limits) -> Finding | None:
@@ -77,20 +75,21 @@ def host_out_of_memory(evidence: Evidence, limits: Limits) -> Finding | None:
         return _host_out_of_memory_unguarded(evidence)
     if not evidence.moved("memory.oom_kill"):
         return None
-    if not _hit_own_limit(evidence):
-        return Kind.HOST_OOM_ANCESTOR, CERTAIN
-    if _was_squeezed(evidence, limits):
-        return Kind.HOST_OOM_ANCESTOR, LIKELY
-    if _said(evidence, _LOADER):
-        return Kind.LOADER_WORKER_KILLED, CERTAIN
-    return Kind.HOST_OOM, CERTAIN
+    own, confidence = _hit_own_limit(evidence)
+    if own and _was_squeezed(evidence, limits):
+        own, confidence = False, LIKELY
+    if not own:
+        return Kind.HOST_OOM_ANCESTOR, confidence
+    return (Kind.LOADER_WORKER_KILLED if _said(evidence, _LOADER) else Kind.HOST_OOM), confidence
 
 
-def _hit_own_limit(evidence: Evidence) -> bool:
-    """Tell whose limit it was. v2 counts `oom` at the limit that was hit; v1 counts that a limit was hit at all."""
+def _hit_own_limit(evidence: Evidence) -> tuple[bool, Confidence]:
+    """Tell whose limit it was. v2 counts `oom` at that limit; v1 counts hits, reclaimed ones too."""
     if evidence.cgroup_version == 2:  # noqa: PLR2004 - v2
-        return evidence.moved("memory.oom", "memory.max")
-    return evidence.moved("memory.max")
+        return evidence.moved("memory.oom"), CERTAIN
+    if not (evidence.moved("memory.max") and evidence.moved("ancestor.max")):
+        return evidence.moved("memory.max"), CERTAIN
+    return (evidence.host_peak_bytes or 0) > _NEAR_SHARE * (evidence.limit_bytes or 0), LIKELY
 
 
 def _was_squeezed(evidence: Evidence, limits: Limits) -> bool:
@@ -114,19 +113,25 @@ def _host_out_of_memory_unguarded(evidence: Evidence) -> Finding | None:
 def shared_memory_full(evidence: Evidence, _: Limits) -> Finding | None:
     """Shared memory was refused, or touching it raised SIGBUS, with /dev/shm full."""
     full = evidence.shm_free_bytes is not None and evidence.shm_free_bytes < _FULL_BYTES
-    if _said(evidence, _SHM) and _said(evidence, _NO_SPACE):
+    if _said(evidence, _SHM, "RuntimeError", "OSError") and _said(evidence, _NO_SPACE):
         return Kind.SHM_FULL, CERTAIN if full else LIKELY
+    if full and _said(evidence, _NO_SPACE, "OSError") and not _disk_is_full(evidence):
+        return Kind.SHM_FULL, LIKELY
     worker_bus_error = _said(evidence, _LOADER) and _said(evidence, re.compile("Bus error"))
     if full and (worker_bus_error or (evidence.outcome is None and evidence.signal == signal.SIGBUS)):
         return Kind.SHM_FULL, LIKELY
     return None
 
 
+def _disk_is_full(evidence: Evidence) -> bool:
+    return evidence.disk_free_bytes is not None and evidence.disk_free_bytes < _FULL_BYTES
+
+
 def device_out_of_memory(evidence: Evidence, _: Limits) -> Finding | None:
     """Find the allocator's own exception, or an allocation failure that the driver or a library reports as text."""
-    by_type = _raised(evidence, "OutOfMemoryError")
+    by_type = any(kind in _TORCH_OUT_OF_MEMORY for kind, _ in evidence.exceptions)
     by_text = _said(evidence, _CUDA_MEMORY, "RuntimeError", "AcceleratorError")
-    if not by_type and not by_text:
+    if not evidence.runs_on.startswith("cuda") or not (by_type or by_text):
         return None
     if evidence.device.others_moved_in:
         return Kind.DISTURBED, LIKELY
@@ -140,11 +145,11 @@ def _phase(evidence: Evidence) -> str:
 
 def device_poisoned(evidence: Evidence, _: Limits) -> Finding | None:
     """Find a kernel that failed for another reason than memory; the process can no longer use the device."""
+    if not evidence.runs_on.startswith("cuda"):
+        return None
     if _raised(evidence, "AcceleratorError"):
         return Kind.CUDA_POISONED, CERTAIN
-    if _said(evidence, _CUDA_FAULT, "RuntimeError"):
-        return Kind.CUDA_POISONED, LIKELY
-    return None
+    return (Kind.CUDA_POISONED, LIKELY) if _said(evidence, _CUDA_FAULT, "RuntimeError") else None
 
 
 def threads_exhausted(evidence: Evidence, _: Limits) -> Finding | None:
@@ -160,18 +165,17 @@ def threads_exhausted(evidence: Evidence, _: Limits) -> Finding | None:
 
 def cpu_allocation(evidence: Evidence, _: Limits) -> Finding | None:
     """Find an allocation that the host refused to the process itself, as under RLIMIT_AS or without overcommit."""
-    if _said(evidence, _CPU_ALLOCATION, "RuntimeError", "OSError"):
-        return Kind.CPU_ALLOCATION, CERTAIN
-    if _raised(evidence, "MemoryError"):
-        return Kind.CPU_ALLOCATION, CERTAIN if evidence.address_space_limit_bytes else LIKELY
-    if _ended_badly(evidence) and "std::bad_alloc" in evidence.log_tail:
-        return Kind.CPU_ALLOCATION, LIKELY
-    return None
+    said = _said(evidence, _CPU_ALLOCATION, "RuntimeError", "OSError") or _raised(evidence, "MemoryError")
+    in_log = _ended_badly(evidence) and "std::bad_alloc" in evidence.log_tail
+    if not said and not in_log:
+        return None
+    by_system = _said(evidence, re.compile(r"DefaultCPUAllocator|Errno 12"), "RuntimeError", "OSError")
+    return Kind.CPU_ALLOCATION, CERTAIN if by_system or evidence.address_space_limit_bytes else LIKELY
 
 
 def disk_full(evidence: Evidence, _: Limits) -> Finding | None:
     """Find a write refused for space; the file system's own figure makes it certain."""
-    full = evidence.disk_free_bytes is not None and evidence.disk_free_bytes < _FULL_BYTES
+    full = _disk_is_full(evidence)
     if _said(evidence, _NO_SPACE, "OSError", "OperationalError", "RuntimeError", "SafetensorError"):
         return Kind.DISK_FULL, CERTAIN if full or _raised(evidence, "OSError") else LIKELY
     if full and (_raised(evidence, "OperationalError") or (_ended_badly(evidence) and not evidence.exceptions)):

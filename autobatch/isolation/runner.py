@@ -32,6 +32,9 @@ _ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 _MARGIN_BYTES = 64 << 20
 _MARGIN_SHARE = 0.02
 """Of the headroom; it stays for ourselves, so that the probe's limit is reached before the container's."""
+_LEAST_BYTES = 16 << 20
+"""Of a cgroup: less would not hold the process's own page tables."""
+_CLOSE_S = 10.0
 _OOM_SCORE_ADJ = 1000
 """The kernel takes the probe before anything else it might take."""
 
@@ -51,6 +54,7 @@ class ProbeRunner:
         use_cgroup: whether a probe gets a cgroup of its own where that is possible.
         pids_max: processes and threads that a probe may have.
         hang_s: an idle probe without a heartbeat for this long hangs.
+        keep_open: descriptors that probes inherit, such as a lock that must outlive us.
 
     """
 
@@ -68,6 +72,7 @@ class ProbeRunner:
         use_cgroup: bool = True,
         pids_max: int | None = None,
         hang_s: float = 60.0,
+        keep_open: tuple[int, ...] = (),
     ) -> None:
         self._workload = workload
         self._device = device
@@ -88,6 +93,7 @@ class ProbeRunner:
             bare=isolation == "spawn",
             modules=_model_modules(workload),
             environment={"AUTOBATCH_TREE": self._token, "OMP_NUM_THREADS": _threads()},
+            keep_open=keep_open,
         )
 
     @property
@@ -112,9 +118,11 @@ class ProbeRunner:
     def close(self) -> None:
         """End the preloaded parent and whatever is left of any probe."""
         self._parent.close()
-        while left := proc.marked(self.mark):
+        deadline = time.monotonic() + _CLOSE_S
+        while (left := proc.marked(self.mark)) and time.monotonic() < deadline:
             proc.kill(left)
             time.sleep(0.01)
+        cgroup.restore()
 
     def run(self, configuration: Configuration, plan: Plan, journal: Journal) -> Verdict:
         """Run one probe to its end; a failure of the probe is a verdict, never an exception.
@@ -126,8 +134,9 @@ class ProbeRunner:
         self._parent.ensure()
         requested = time.monotonic()
         folder = self._write_request(configuration, plan)
+        order = self._order(configuration, folder)
         with self._guards(folder.name) as guards:
-            evidence = Probe(self._parent, folder, guards).run(self._order(configuration, folder), plan, journal)
+            evidence = Probe(self._parent, folder, guards).run(order, plan, journal)
         verdict = classify(evidence, self._limits, time.monotonic() - requested)
         return _with_startup(verdict, folder, requested, self._isolation)
 
@@ -140,23 +149,22 @@ class ProbeRunner:
 
     @contextmanager
     def _guards(self, name: str) -> Iterator[Guards]:
-        limit = self._host_limit_bytes()
-        group = cgroup.create(cgroup.PREFIX + name, limit, self._pids_max) if self._use_cgroup else None
+        limit, shared = self._host_limit_bytes(), self._parent.inherited_bytes
+        confined = max(_LEAST_BYTES, limit - shared)
+        group = cgroup.create(cgroup.PREFIX + name, confined, self._pids_max) if self._use_cgroup else None
         device = DeviceWatch(self._gpu) if self._gpu is not None else None
         try:
-            yield Guards(group, limit, device, self._hang_s, self.mark)
+            yield Guards(group, limit, self._device, device, self._hang_s, self.mark)
         finally:
             if group is not None:
                 group.kill()
                 group.remove()
 
     def _host_limit_bytes(self) -> int:
-        """Return the least of what may be had and what is there, less what its parent already holds for it."""
+        """Return the least of what may be had and what is there, what its parent already holds for it included."""
         room = headroom_bytes()
-        room -= max(_MARGIN_BYTES, int(_MARGIN_SHARE * room))
-        if self._limits.host_bytes is not None:
-            room = min(room, self._limits.host_bytes - self._parent.inherited_bytes)
-        return max(room, _MARGIN_BYTES)
+        room += self._parent.inherited_bytes - max(_MARGIN_BYTES, int(_MARGIN_SHARE * room))
+        return room if self._limits.host_bytes is None else min(room, self._limits.host_bytes)
 
     def _order(self, configuration: Configuration, folder: Path) -> dict[str, Any]:
         allocator = str(configuration[ALLOCATOR]) or None

@@ -27,8 +27,9 @@ class Guards:
     """What holds a probe."""
 
     group: ProbeGroup | None
-    limit_bytes: int | None
-    """Host memory that it may have, by the cgroup or by the watchdog."""
+    limit_bytes: int
+    """Host memory that it may have, by the cgroup or by the watchdog, what it shares with its parent included."""
+    runs_on: str
     device: DeviceWatch | None
     hang_s: float
     mark: str
@@ -48,6 +49,7 @@ class Probe:
         self._parent = parent
         self._folder = folder
         self._guards = guards
+        self._group = guards.group
         self._paths = cgroups.read()
         self._returncode: int | None = None
         self._ended = False
@@ -62,19 +64,22 @@ class Probe:
         try:
             watch = self._start(pid, plan, journal, before)
             stopped = self._watch(pid, watch, journal)
+        except KeyboardInterrupt:
+            journal.intent("interrupt")
+            raise
         finally:
             self._end_tree(pid)
         counters = difference(before, read_counters(self._paths))
-        counters |= self._guards.group.counters() if self._guards.group is not None else {}
+        counters |= self._group.counters() if self._group is not None else {}
         return self._evidence(watch, stopped, counters)
 
     def _start(self, pid: int, plan: Plan, journal: Journal, before: Mapping[str, int]) -> Watch:
-        group = self._guards.group
-        if group is not None:
-            group.add(pid)
+        self._confine(pid)
         journal.started(self._facts(pid, before))
-        subject = Subject(pid, self._folder, group, self._tree, self._parent.inherited_bytes)
-        watchdog = Watchdog(self._tree, self._guards.limit_bytes) if group is None else None
+        group = self._group
+        shared = self._parent.inherited_bytes if group is not None else 0
+        subject = Subject(pid, self._folder, group, self._tree if group is not None else self._tree_and_parent, shared)
+        watchdog = Watchdog(self._tree_and_parent, self._guards.limit_bytes) if group is None else None
         watch = Watch(
             subject,
             deadline_s=plan.max_seconds,
@@ -85,10 +90,18 @@ class Probe:
         self._parent.go(pid)
         return watch
 
+    def _confine(self, pid: int) -> None:
+        """Move it into its cgroup; where a delegated one may be made but not entered, the watchdog takes over."""
+        try:
+            if self._group is not None:
+                self._group.add(pid)
+        except OSError:
+            self._group = None
+
     def _facts(self, pid: int, before: Mapping[str, int]) -> dict[str, Any]:
         """Return what names the process beyond its own life, for the ledger."""
         now = proc.stat(pid)
-        directories = [str(d) for d in self._guards.group.directories] if self._guards.group else []
+        directories = [str(d) for d in self._group.directories] if self._group else []
         return {
             "pid": pid,
             "start_time_ticks": now.start_ticks if now else None,
@@ -125,16 +138,19 @@ class Probe:
 
     def _tree(self) -> list[int]:
         """Return its processes: all in its cgroup, and all that descend from the parent, which adopts escapees."""
-        group = self._guards.group
-        inside = group.processes() if group is not None else []
-        below = proc.descendants(self._parent.pid) if self._parent.pid is not None else []
+        inside = self._group.processes() if self._group is not None else []
+        below = proc.descendants(self._parent.pid) if self._parent.pid is not None else proc.marked(self._guards.mark)
         return list(dict.fromkeys([*inside, *below]))
+
+    def _tree_and_parent(self) -> list[int]:
+        """Return its processes, and the parent whose pages they share: where a page counts once, all of it counts."""
+        return [*self._tree(), *([self._parent.pid] if self._parent.pid is not None else [])]
 
     def _end_tree(self, pid: int) -> None:
         """Kill all of it, and wait until it is gone and its end is known."""
         deadline = time.monotonic() + _END_S
-        if self._guards.group is not None:
-            self._guards.group.kill(_END_S)
+        if self._group is not None:
+            self._group.kill(_END_S)
         while (left := self._tree()) and time.monotonic() < deadline:
             proc.kill(left)
             self._wait_briefly(pid)
@@ -151,10 +167,11 @@ class Probe:
             self._parent_died = True
 
     def _evidence(self, watch: Watch, stopped: str | None, counters: Mapping[str, int]) -> Evidence:
-        seen, group = watch.seen, self._guards.group
+        seen, group = watch.seen, self._group
         now = time.monotonic()
         return Evidence(
             returncode=self._returncode,
+            runs_on=self._guards.runs_on,
             stopped=stopped,
             outcome=read_outcome(self._folder),
             phase=seen.phase,
