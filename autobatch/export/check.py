@@ -78,7 +78,7 @@ def _of_data(data: Data) -> Iterator[Difference]:
 
     why = "The longest sample decides the memory, the typical ones the time."
     try:
-        now = digest(data.path)
+        now = digest(Path(data.path))
     except UsageError as error:
         yield Difference("data", data.path, error.what, matters=True, why=why)
         return

@@ -9,6 +9,8 @@ from typing import Any
 
 from autobatch.export.frozen import Frozen
 from autobatch.isolation.runner import ProbeRunner
+from autobatch.machine import fingerprint
+from autobatch.machine.gpus import open_device
 from autobatch.request import Plan, Runner
 from autobatch.verdict import Verdict
 
@@ -76,11 +78,17 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
         seconds: deadline.
         device: None: the one it was frozen on.
 
+    Raises:
+        MachineError: the device is not there.
+
     """
     chosen = frozen.chosen
+    where = device or chosen.device
+    gpu = fingerprint.read(where).gpu
+    card = open_device(gpu.uuid) if gpu else None
     with (
         tempfile.TemporaryDirectory(prefix="autobatch-") as folder,
-        ProbeRunner(chosen.workload, device=device or chosen.device, limits=chosen.limits, work_dir=folder) as runner,
+        ProbeRunner(chosen.workload, device=where, limits=chosen.limits, work_dir=folder, gpu=card) as runner,
     ):
         return run(frozen, runner, seconds)
 

@@ -7,11 +7,11 @@ import statistics
 import time
 from pathlib import Path
 
-import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from autobatch.export.frozen import Frozen, load
+from autobatch.probe.device import HostMeter
 from autobatch.units import format_bytes
 
 SKIPPED_STEPS = 3
@@ -33,7 +33,9 @@ class Callback(TrainerCallback):  # type: ignore[misc] # transformers is not typ
         frozen: the frozen file, or its path.
 
     Attributes:
+        steps: optimizer steps so far.
         step_times: seconds of every timed step, evaluation and saving left out.
+        warned: what it has warned of, `time` or `memory`.
 
     """
 
@@ -42,7 +44,7 @@ class Callback(TrainerCallback):  # type: ignore[misc] # transformers is not typ
         self.step_times: list[float] = []
         self.warned: set[str] = set()
         self._last: float | None = None
-        self._steps = 0
+        self.steps = 0
 
     @property
     def step_s(self) -> float | None:
@@ -58,13 +60,13 @@ class Callback(TrainerCallback):  # type: ignore[misc] # transformers is not typ
     ) -> None:
         """Time the step, and hold time and memory against the promise."""
         now = time.perf_counter()
-        self._steps += 1
-        if self._last is not None and self._steps > SKIPPED_STEPS:
+        self.steps += 1
+        if self._last is not None and self.steps > SKIPPED_STEPS:
             self.step_times.append(now - self._last)
         self._last = now
         if len(self.step_times) >= FEWEST_STEPS:
             self._hold_time()
-        if self._steps in {2, SKIPPED_STEPS} or self._steps % FEWEST_STEPS == 0:
+        if self.steps in {2, SKIPPED_STEPS} or self.steps % FEWEST_STEPS == 0:
             self._hold_memory(args.device)
 
     def on_evaluate(self, *_: object, **__: object) -> None:
@@ -104,4 +106,4 @@ def device_peak_bytes(device: torch.device, context_bytes: int) -> int:
     """Return the most memory that this process has had: of the card with its context, or of the host on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device)) + context_bytes
-    return int(psutil.Process().memory_info().rss)
+    return HostMeter(None).peak().used
