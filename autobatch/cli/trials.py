@@ -44,8 +44,9 @@ def trials(db: Path, study: str | None, *, failed: bool, limit: int | None, form
 @_DATABASE
 @_STUDY
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(trial: int, db: Path, study: str | None, *, as_json: bool) -> None:
+@click.option("--log-lines", type=click.IntRange(0), default=20, show_default=True, help="Lines of the probe's log.")
+def show(trial: int, db: Path, study: str | None, *, as_json: bool, log_lines: int) -> None:
     """Show one trial: settings, verdict, evidence, why it was tried, and the end of the probe's log."""
     from autobatch.review.trial import show as show_trial
 
-    show_trial(db, study, trial, as_json=as_json)
+    show_trial(db, study, trial, as_json=as_json, log_lines=log_lines)

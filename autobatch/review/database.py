@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from autobatch import attributes
 from autobatch.errors import DatabaseError, UsageError
 from autobatch.review.records import Study, Trial, unix_time
 from autobatch.settings import Scalar
-from autobatch.store.trouble import explained
+from autobatch.store.read import opened
 from autobatch.verdict import Kind
 
 CHUNK = 500
@@ -35,17 +34,14 @@ _FAILED = f"(t.state = 'FAIL' OR (t.state = 'COMPLETE' AND COALESCE({_VERDICT}, 
 
 
 class Database:
-    """A database of studies, opened for reading.
+    """A database of studies, for reading.
 
     Raises:
-        DatabaseError: no such file, no database, or another program's.
+        DatabaseError: from every method, where there is no such file, no database, or another program's.
 
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            message = f"There is no database {path}."
-            raise DatabaseError(message, "Run `autobatch search` first, or name another database with --db.")
         self.path = path
 
     def studies(self) -> list[Study]:
@@ -120,8 +116,7 @@ class Database:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        uri = f"file:{quote(str(self.path.resolve()))}?mode=ro"
-        with explained(self.path), closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as connection:
+        with opened(self.path) as connection:
             _check(connection, self.path)
             yield connection
 

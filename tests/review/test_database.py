@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -78,14 +80,14 @@ def test_an_unknown_study_or_trial_names_the_next_step(path):
 
 def test_what_is_no_database_of_ours_is_said_and_left_alone(tmp_path: Path):
     with pytest.raises(DatabaseError, match="no database"):
-        Database(tmp_path / "none.db")
+        Database(tmp_path / "none.db").studies()
     text = tmp_path / "text.db"
     text.write_text("not a database, but long enough to have a header of its own " * 20)
     with pytest.raises(DatabaseError, match="not an SQLite database"):
         Database(text).studies()
     empty = tmp_path / "empty.db"
     empty.touch()
-    with pytest.raises(DatabaseError, match="another program"):
+    with pytest.raises(DatabaseError, match="holds no studies"):
         Database(empty).studies()
     assert empty.stat().st_size == 0
 
@@ -96,3 +98,10 @@ def test_a_database_without_studies_says_so(tmp_path: Path):
     assert database.studies() == []
     with pytest.raises(UsageError, match="holds no study"):
         database.study()
+
+
+def test_another_programs_database_is_said_to_be_one(tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE songs (name TEXT)")
+    with pytest.raises(DatabaseError, match="another program"):
+        Database(tmp_path / "other.db").studies()

@@ -1,6 +1,9 @@
+import contextlib
 import io
 import os
 import pty
+import re
+import threading
 
 import pytest
 import recorded
@@ -105,18 +108,27 @@ def test_make_view_suits_the_stream():
     assert isinstance(make_view(io.StringIO(), quiet=True), QuietView)
 
 
+def read_terminal(leader: int, shown: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the other end is closed
+        while found := os.read(leader, 65536):
+            shown.append(found)
+
+
 def test_a_real_terminal_gets_the_panel_and_is_left_clean(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as stream:
-        with make_view(stream, color=False) as view:
-            assert isinstance(view, LiveView)
-            drive(view)
-        shown = os.read(leader, 65536).decode()
+    shown: list[bytes] = []
+    reader = threading.Thread(target=read_terminal, args=(leader, shown))
+    reader.start()
+    with os.fdopen(follower, "w") as stream, make_view(stream, color=False) as view:
+        assert isinstance(view, LiveView)
+        drive(view)
+    reader.join(10)
     os.close(leader)
-    assert "autobatch search" in shown
-    assert "\x1b[?25h" in shown  # the cursor is back
-    assert "\x1b[3" not in shown.replace("\x1b[?25", "")  # no colour
+    text = b"".join(shown).decode()
+    assert "autobatch search" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
+    assert not re.search(r"\x1b\[[34]\d", text)  # no colour
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):
