@@ -1,7 +1,8 @@
 """A model of PyTorch's caching allocator: from a sequence of allocations to the bytes it reserves.
 
-The rules are those of `c10/cuda/CUDACachingAllocator`: sizes are rounded to 512 B; up to 1 MiB comes from 2 MiB segments, up
-to 10 MiB from 20 MiB segments, more from segments of its own in steps of 2 MiB; a free block is split; neighbours merge; the best fit wins.
+The rules are those of `c10/cuda/CUDACachingAllocator`: sizes are rounded to 512 B; up to 1 MiB comes from 2 MiB
+segments, up to 10 MiB from 20 MiB segments, more from segments of its own in steps of 2 MiB; a free block is split;
+neighbours merge; the best fit wins.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class Block:
 
 
 class Allocator:
-    """Counts what is allocated and what is reserved, and their peaks, in bytes."""
+    """Counts bytes allocated and reserved and their peaks, and how often and how much was asked for in all."""
 
     def __init__(self) -> None:
         self.allocated = self.reserved = self.peak_allocated = 0
+        self.count = self.total = 0
         self._pools: tuple[list[tuple[int, int, Block]], ...] = ([], [])
         self._next_address = 0
 
@@ -46,6 +48,8 @@ class Allocator:
         block.free = False
         if block.size - size > (_ROUND - 1 if small else _SMALL):
             self._split(block, size)
+        self.count += 1
+        self.total += size
         self.allocated += block.size
         self.peak_allocated = max(self.peak_allocated, self.allocated)
         return block

@@ -33,9 +33,16 @@ class Attention:
     def _fused_projection(self, x: Tensor, batch: int) -> Tensor:
         tape = self.network.tape
         joined = self.modules[0](x)
-        third = joined.numel // 3
-        q, k, v = (tape.op(third, joined.width, (joined,)) for _ in range(3))
-        return self.modules[1](self.network.attend(self._rotate(q, x), self._rotate(k, x), v, batch))
+        q, k, v = (tape.view(joined, joined.numel // 3) for _ in range(3))
+        del joined
+        q, k = self._rotate(q, x), self._rotate(k, x)
+        return self.modules[1](self._in_order(self.network.attend(q, k, v, batch)))
+
+    def _in_order(self, x: Tensor) -> Tensor:
+        """Copy the result of fused attention where it lies head by head, as GPT-NeoX's joined rotary halves do."""
+        if self.network.shape.block != "neox" or self.network.numerics.attention == "eager":
+            return x
+        return self.network.tape.unary(x)
 
     def _normalise(self, x: Tensor, index: int) -> Tensor:
         return self.norms[index](x) if self.norms else x
@@ -72,7 +79,8 @@ class FeedForward:
     def _activate(self, x: Tensor) -> Tensor:
         tape = self.network.tape
         if self.network.shape.activation not in _GELU_COMPOSED:
-            return tape.unary(x, save_input=True)
+            relu = self.network.shape.activation == "relu"
+            return tape.unary(x, save_input=not relu, save_output=relu)
         cubed = tape.unary(tape.cast(x, 4) if self.network.numerics.autocast else x, save_input=True)
         inner = tape.add(x, tape.unary(cubed))
         del cubed

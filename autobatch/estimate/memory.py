@@ -51,6 +51,8 @@ class Loop:
     """nf4 scales are quantised themselves."""
     t5_fused: bool = True
     """T5 runs fused attention; older releases of transformers write its scores out."""
+    fresh: bool = True
+    """Each micro-batch runs in a process of its own; else one process runs several, the smallest first."""
 
 
 TRAINER = Loop()
@@ -80,7 +82,7 @@ def predict(
     longest = longest_tokens(workload)
     source, target = source_tokens or longest[0], target_tokens or longest[1]
     arm = arm_of(workload, configuration, source, target, loop)
-    peak = _peak(arm, configuration.micro_batch)
+    peak = peak_of(arm, configuration.micro_batch)
     activations = peak.allocated - peak.weights - peak.gradients - peak.states
     parts = {
         "weights": peak.weights,
@@ -118,13 +120,22 @@ def arm_of(workload: Workload, configuration: Configuration, source: int, target
         liger=bool(configuration[settings.LIGER]),
         nested_scales=loop.nested_scales,
     )
-    optim = str(configuration[settings.OPTIM])
-    checkpointing = bool(configuration[settings.CHECKPOINTING])
-    return Arm(architecture, numerics, optim, checkpointing, source, target, loop.embeddings_full)
+    return Arm(
+        architecture,
+        numerics,
+        optim=str(configuration[settings.OPTIM]),
+        checkpointing=bool(configuration[settings.CHECKPOINTING]),
+        source=source,
+        target=target,
+        embeddings_full=loop.embeddings_full,
+        micro_steps=min(configuration.accumulation, 2),
+        fresh=loop.fresh,
+    )
 
 
 @cache
-def _peak(arm: Arm, batch: int) -> Peak:
+def peak_of(arm: Arm, batch: int) -> Peak:
+    """Return what the simulation of this arm comes to; each is run once."""
     return simulate.run(arm, batch)
 
 

@@ -61,9 +61,9 @@ class Module:
             )
 
     @property
-    def trained(self) -> list[Tensor]:
-        """Parameters that are trained."""
-        return [t for t in (self.weight, self.bias, *(self.adapter or ())) if t is not None and t.trained]
+    def parameters(self) -> list[Tensor]:
+        """Weight, bias and adapter, as far as it has them."""
+        return [t for t in (self.weight, self.bias, *(self.adapter or ())) if t is not None]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the layer."""
@@ -175,12 +175,16 @@ class Network:
         return self.norms[-1]
 
     @property
+    def parameters(self) -> list[Tensor]:
+        """Every parameter, each once."""
+        tables = [self.words, *self.positions, *self.buckets, *([] if self.shape.tied else [self.head])]
+        norms = [parameter for norm in self.norms for parameter in norm.parameters]
+        return tables + norms + [parameter for module in self.modules for parameter in module.parameters]
+
+    @property
     def trained(self) -> list[Tensor]:
         """Every trained parameter, each once."""
-        tables = [self.words, *self.positions, *self.buckets, *([] if self.shape.tied else [self.head])]
-        own = [t for t in tables if t.trained]
-        norms = [p for norm in self.norms for p in norm.parameters if p.trained]
-        return own + norms + [t for module in self.modules for t in module.trained]
+        return [parameter for parameter in self.parameters if parameter.trained]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: int, bias: Tensor | None = None) -> Tensor:
         """Attend: fused where it can be, else with scores written out. Sizes: elements of [batch, heads, length, head]."""
@@ -211,7 +215,7 @@ class Network:
 
     def _math(self, q: Tensor, k: Tensor, v: Tensor, scores: int) -> Tensor:
         tape = self.tape
-        k, v = tape.op(q.numel, k.width, (k,)), tape.op(q.numel, v.width, (v,))
+        k, v = self._by_head(k, q), self._by_head(v, q)
         q, k = tape.unary(q), tape.unary(k)
         weights = tape.op(scores, q.width, (q, k), (q, k))
         weights = tape.unary(weights, save_output=True)
@@ -219,7 +223,8 @@ class Network:
 
     def _eager(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
         tape, dropout = self.tape, self.shape.dropout if self.shape.block == "t5" else 0.0
-        q, k = tape.cast(q, self.numerics.compute), tape.cast(k, self.numerics.compute)
+        q, k, v = (tape.cast(t, self.numerics.compute) for t in (q, k, v))
+        q, k, v = (self._by_head(t, q) for t in (q, k, v))
         weights = tape.op(scores, q.width, (q, k), (q, k))
         weights = tape.unary(weights)
         if bias is not None:
@@ -229,5 +234,8 @@ class Network:
         if self.shape.block == "llama":
             weights = tape.cast(weights, width)
         weights = tape.cast(tape.dropout(weights, dropout), self.numerics.compute)
-        v = tape.cast(v, self.numerics.compute)
         return tape.op(q.numel, q.width, (weights, v), (weights, v))
+
+    def _by_head(self, x: Tensor, q: Tensor) -> Tensor:
+        """Copy a tensor head by head, keys and values until each query head has its own."""
+        return self.tape.op(q.numel, x.width, (x,))

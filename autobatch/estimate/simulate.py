@@ -28,23 +28,29 @@ class Arm:
     target: int
     embeddings_full: bool = True
     """Whether 8-bit optimizers keep 32-bit state for embeddings, as the Trainer has them do."""
+    micro_steps: int = 1
+    """Micro-steps of one optimizer step: gradients stay from the first to the next."""
     fresh: bool = True
     """Whether the process starts with this micro-batch; else the optimizer's state is there from an earlier one."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes by the end of the second step."""
+    """What two optimizer steps came to, in bytes."""
 
     reserved: int
     allocated: int
     weights: int
     gradients: int
     states: int
+    operations: int
+    """Allocations of one micro-step: nearly its kernels."""
+    written: int
+    """Bytes that one micro-step allocates in all: nearly what its kernels write."""
 
 
 def run(arm: Arm, batch: int) -> Peak:
-    """Train two steps of one micro-batch and return the peaks."""
+    """Train two optimizer steps at a micro-batch of `batch` samples."""
     allocator = Allocator()
     numerics = arm.numerics
     tape = Tape(allocator, numerics.compute if numerics.autocast else 0)
@@ -54,25 +60,29 @@ def run(arm: Arm, batch: int) -> Peak:
     workspaces = [Storage(allocator, _WORKSPACE) for _ in range(2)]
     trained = network.trained
     states = [] if arm.fresh else _states(allocator, arm, trained, network.words)
-    gradients = 0
+    count, total = allocator.count, allocator.total
     for _ in range(2):
-        loss = model.loss(batch, arm.source, arm.target, checkpointing=arm.checkpointing)
-        tape.leave_autocast()
-        tape.backward(loss)
-        del loss
-        gradients = sum(t.slot.size for t in trained if t.slot)
-        if not states:
-            states = _states(allocator, arm, trained, network.words)
+        for _ in range(arm.micro_steps):
+            _micro_step(tape, model, arm, batch)
+        states = states or _states(allocator, arm, trained, network.words)
         _update(allocator, arm, trained)
         for tensor in trained:
             assert tensor.slot is not None
             tensor.slot.gradient = None
-    before = allocator.allocated
+    done = 2 * arm.micro_steps
+    count, total = (allocator.count - count) // done, (allocator.total - total) // done
+    held = allocator.allocated
     del states
-    held = before - allocator.allocated
-    peak = Peak(allocator.reserved, allocator.peak_allocated, weights, gradients, held)
+    held -= allocator.allocated
+    gradients = sum(t.slot.size for t in trained if t.slot)
     del workspaces
-    return peak
+    return Peak(allocator.reserved, allocator.peak_allocated, weights, gradients, held, count, total)
+
+
+def _micro_step(tape: Tape, model: Model, arm: Arm, batch: int) -> None:
+    loss = model.loss(batch, arm.source, arm.target, checkpointing=arm.checkpointing)
+    tape.leave_autocast()
+    tape.backward(loss)
 
 
 def _states(allocator: Allocator, arm: Arm, trained: list[Tensor], words: Tensor) -> list[Storage]:

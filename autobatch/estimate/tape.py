@@ -15,10 +15,10 @@ from autobatch.estimate.allocator import Allocator
 class Storage:
     """Device memory; it is given back when nobody refers to it."""
 
-    __slots__ = ("_allocator", "_block")
+    __slots__ = ("_allocator", "_block", "size")
 
     def __init__(self, allocator: Allocator, size: int) -> None:
-        self._allocator, self._block = allocator, allocator.allocate(size)
+        self._allocator, self._block, self.size = allocator, allocator.allocate(size), size
 
     def __del__(self) -> None:
         self._allocator.release(self._block)
@@ -175,6 +175,15 @@ class Tape:
     def leave_autocast(self) -> None:
         """Drop the copies of parameters that autocast kept."""
         self._casts.clear()
+
+    def view(self, x: Tensor, numel: int) -> Tensor:
+        """Name a part of a tensor: it shares the memory, and its gradient is put back into the whole."""
+        slot = None
+        if x.slot is not None:
+            slot = Slot(numel * x.width)
+            if not self._recomputing:
+                self.nodes.append(Node(slot, [x.slot], None, None, 0, 0, passes=False))
+        return Tensor(x.storage, numel, x.width, slot)
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """Add; the gradient is passed on, not copied."""
