@@ -1,0 +1,69 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from autobatch.cli.check import check, verify
+from autobatch.errors import UsageError
+from autobatch.export import verify as verification
+from autobatch.export.chosen import Chosen
+from autobatch.export.frozen import save
+from autobatch.machine import fingerprint
+from autobatch.settings import Configuration
+from autobatch.verdict import Kind, Measurements, Verdict
+from autobatch.workload.spec import Model, Workload
+
+
+@pytest.fixture
+def file(tmp_path):
+    machine = fingerprint.read("cpu").to_dict()
+    workload = Workload(Model("toy", "toy/toy", "causal", {"model_type": "gpt2"}))
+    path = tmp_path / "best.yaml"
+    save(Chosen("toy", 1, Configuration(), Measurements(step_s=1.0), workload, machine), path)
+    return path
+
+
+def test_a_file_that_holds_is_0(file):
+    result = CliRunner().invoke(check, [str(file)])
+
+    assert result.exit_code == 0
+    assert "holds here" in result.output
+
+
+def test_a_file_that_does_not_hold_is_1(file):
+    file.write_text(file.read_text().replace("per_device_train_batch_size: 1", "per_device_train_batch_size: 64", 1))
+
+    result = CliRunner().invoke(check, [str(file), "--json"])
+
+    assert result.exit_code == 1
+    data = json.loads(result.output)
+    assert data["holds"] is False
+    assert data["differences"][0]["name"] == "per_device_train_batch_size"
+
+
+@pytest.mark.parametrize("command", [check, verify])
+def test_another_file_is_a_usage_error(tmp_path, command):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: 1\n")
+
+    result = CliRunner().invoke(command, [str(path)])
+
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.exit_code == 2
+
+
+@pytest.mark.parametrize(("step_s", "code"), [(1.0, 0), (2.0, 1)])
+def test_verify_says_whether_the_promise_is_kept(file, monkeypatch, step_s, code):
+    def measured(frozen, seconds, device):
+        assert (seconds, device) == (30, None)
+        now = Verdict(Kind.OK, Measurements(step_s=step_s))
+        return verification.Verification(now, tuple(verification._comparisons(frozen, now)))
+
+    monkeypatch.setattr(verification, "verify", measured)
+
+    text = CliRunner().invoke(verify, [str(file), "--minutes", "0.5"])
+    data = CliRunner().invoke(verify, [str(file), "--minutes", "0.5", "--json"])
+
+    assert text.exit_code == data.exit_code == code
+    assert "step_s: promised 1" in text.output
+    assert json.loads(data.output)["holds"] is (code == 0)

@@ -1,0 +1,54 @@
+import pytest
+
+from autobatch.export.frozen import load, save
+from autobatch.export.verify import report, run
+from autobatch.verdict import Kind, Measurements, Verdict
+
+
+class Recorded:
+    def __init__(self, verdict):
+        self.verdict = verdict
+        self.asked = None
+
+    def run(self, configuration, plan, journal):
+        self.asked = configuration, plan
+        journal.started({})
+        journal.sample({})
+        journal.intent("none")
+        return self.verdict
+
+
+@pytest.fixture
+def frozen(tmp_path, chosen):
+    save(chosen, tmp_path / "best.yaml")
+    return load(tmp_path / "best.yaml")
+
+
+@pytest.mark.parametrize(
+    ("step_s", "peak_gib", "holds"),
+    [(0.5, 18, True), (0.52, 18.5, True), (0.3, 10, True), (0.54, 18, False), (0.5, 19.5, False)],
+)
+def test_a_promise_holds_within_its_band(frozen, step_s, peak_gib, holds):
+    runner = Recorded(Verdict(Kind.OK, Measurements(step_s=step_s, device_peak_used_bytes=int(peak_gib * 2**30))))
+
+    result = run(frozen, runner, 90)
+
+    assert result.holds is holds
+    assert result.to_dict()["figures"]["step_s"]["now"] == step_s
+    assert ("worse by more than" in report(result)) is not holds
+    configuration, plan = runner.asked
+    assert configuration == frozen.configuration
+    assert (plan.purpose, plan.max_seconds) == ("confirm", 90)
+
+
+def test_a_doubtful_promise_has_a_wider_band(frozen):
+    now = Measurements(step_s=0.58, micro_step_rel_error=0.1)
+
+    assert run(frozen, Recorded(Verdict(Kind.OK, now)), 90).holds
+
+
+def test_a_failure_does_not_hold(frozen):
+    result = run(frozen, Recorded(Verdict(Kind.CUDA_OOM_TRAIN)), 90)
+
+    assert not result.holds
+    assert "cuda_oom_train" in report(result)
