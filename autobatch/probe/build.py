@@ -29,9 +29,7 @@ def build_model(workload: Workload, configuration: Configuration, device: torch.
         model = pretrained(workload, configuration, device)
     else:
         model = random_model(workload, configuration, device)
-    if configuration[s.METHOD] == "full":
-        return model
-    return with_adapter(model, workload.lora)
+    return cast("nn.Module", model) if configuration[s.METHOD] == "full" else with_adapter(model, workload.lora)
 
 
 def base_dtype(configuration: Configuration) -> torch.dtype:

@@ -55,7 +55,7 @@ class LoaderClock:
     def batch_s(self) -> float | None:
         """Mean seconds that one worker needs for one micro-batch; None before the first."""
         with self._totals:
-            batches, seconds = self._totals
+            batches, seconds = self._totals[0], self._totals[1]
         return seconds / batches if batches else None
 
 

@@ -1,4 +1,4 @@
-"""Leads a probe's training through its parts: the worst case, an evaluation, typical steps until the figure is steady."""
+"""Leads a probe's training through its parts: the worst case, an evaluation, typical steps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     """End of every evaluation batch, s."""
     hopeless: bool = False
     utilizations: list[float] = field(default_factory=list)
-    energy_before_j: float | None = None
+    energy_j: float | None = None
+    """Used since timing began, at the last step."""
+    _energy_before_j: float | None = None
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""
@@ -82,7 +84,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         if state.global_step == WORST_STEPS:
             self._end_worst_case(control)
         elif state.global_step == WORST_STEPS + WARM_UP_STEPS:
-            self.energy_before_j = self.meter.energy_j()
+            self._energy_before_j = self.meter.energy_j()
             self.recorder.begin_timing()
         elif state.global_step > WORST_STEPS + WARM_UP_STEPS:
             control.should_training_stop |= self._timed_enough()
@@ -120,9 +122,15 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self.meter.reset()
         self._begin_typical(control)
 
+    def _read_card(self) -> None:
+        busy, energy = self.meter.utilization(), self.meter.energy_j()
+        if busy is not None:
+            self.utilizations.append(busy)
+        if energy is not None and self._energy_before_j is not None:
+            self.energy_j = energy - self._energy_before_j
+
     def _timed_enough(self) -> bool:
-        found = self.meter.utilization()
-        self.utilizations += [] if found is None else [found]
+        self._read_card()
         current = self.recorder.estimate()
         if current is None:
             return time.monotonic() >= self.parts.deadline

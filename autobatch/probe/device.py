@@ -107,7 +107,6 @@ class CudaMeter:
 
     def start(self) -> None:
         """Create the context, then cap the allocator, context and libraries subtracted."""
-        torch.cuda.init()
         torch.cuda.synchronize()
         total = torch.cuda.get_device_properties(0).total_memory
         self.total_bytes = min(self._cap or total, total)
@@ -117,7 +116,7 @@ class CudaMeter:
 
     def _card_used(self) -> int | None:
         device = self._nvml
-        return None if device is None else _told(device.used_bytes)
+        return None if device is None else _told(device.memory_used_bytes)
 
     def _context(self) -> int:
         used = self._card_used()

@@ -19,7 +19,9 @@ from autobatch.probe.cost import cost_of
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, Order, longest_batch, make_order
 from autobatch.probe.samples import RandomSamples
 from autobatch.probe.schedule import accumulation, typical_steps
+from autobatch.probe.text import TextSamples
 from autobatch.request import ProbeRequest
+from autobatch.workload.spec import Workload
 
 EVAL_BATCHES = 2
 """Evaluation batches timed, after the longest."""
@@ -46,7 +48,7 @@ class Material:
 def make_material(request: ProbeRequest, model: nn.Module) -> Material:
     """Make the data for a model."""
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
-    samples = RandomSamples(request.workload, base.config.vocab_size, request.workload.train_samples, request.seed)
+    samples = open_samples(request.workload, base.config.vocab_size, request.seed)
     lengths = (samples.source, samples.target)
     cost, clock = cost_of(model), LoaderClock()
     order = make_order(
@@ -69,6 +71,13 @@ def make_material(request: ProbeRequest, model: nn.Module) -> Material:
         tokens_per_sample=float(samples.source.mean() + samples.target.mean()),
         longest=(int(samples.source.max()), int(samples.target.max())),
     )
+
+
+def open_samples(workload: Workload, vocabulary: int, seed: int = 0) -> RandomSamples | TextSamples:
+    """Return the training samples: the person's own text, or random tokens with the workload's lengths."""
+    if workload.data is not None:
+        return TextSamples(workload, seed)
+    return RandomSamples(workload, vocabulary, workload.train_samples, seed)
 
 
 def tokenizer_of(model: Any) -> PreTrainedTokenizerBase:  # noqa: ANN401 - a transformers model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import statistics
 from collections.abc import Mapping
@@ -11,19 +10,17 @@ from pathlib import Path
 
 from autobatch import settings as s
 from autobatch.probe.conductor import Conductor
-from autobatch.probe.device import Meter, Peak
-from autobatch.probe.material import Material
-from autobatch.probe.recorder import Recorder
+from autobatch.probe.device import Peak
 from autobatch.probe.schedule import accumulation
+from autobatch.probe.session import Session
 from autobatch.probe.timing import starvation_s
-from autobatch.request import ProbeRequest
 from autobatch.verdict import Measurements
 
 Figures = dict[str, float | int | None]
 
 
 def worker_bytes() -> int | None:
-    """Return the host memory that one DataLoader worker holds for itself (its private pages), the mean of those alive."""
+    """Return the private host memory of one DataLoader worker: the mean of those alive, None without any."""
     found = []
     for child in multiprocessing.active_children():
         with suppress(OSError):
@@ -32,15 +29,15 @@ def worker_bytes() -> int | None:
     return round(statistics.fmean(found)) if found else None
 
 
-def speed(request: ProbeRequest, recorder: Recorder, material: Material) -> Figures:
+def speed(session: Session) -> Figures:
     """Return the figures of time: of a micro-step, an optimizer step, and what follows."""
+    recorder, configuration = session.recorder, session.request.configuration
     current = recorder.estimate()
     if current is None:
         return {}
-    configuration = request.configuration
     whole = configuration.accumulation
     compute = whole * current.seconds + recorder.optimizer_step_s
-    wait = waiting_s(request, recorder, material, compute)
+    wait = waiting_s(session, compute)
     step = compute + wait
     samples_per_s = whole * configuration.micro_batch / step
     return {
@@ -49,23 +46,23 @@ def speed(request: ProbeRequest, recorder: Recorder, material: Material) -> Figu
         "optimizer_step_s": recorder.optimizer_step_s,
         "step_s": step,
         "samples_per_s": samples_per_s,
-        "tokens_per_s": samples_per_s * material.tokens_per_sample,
+        "tokens_per_s": samples_per_s * session.material.tokens_per_sample,
         "steps_timed": len(recorder.waits),
         "loader_wait_fraction": wait / step,
     }
 
 
-def waiting_s(request: ProbeRequest, recorder: Recorder, material: Material, compute_s: float) -> float:
+def waiting_s(session: Session, compute_s: float) -> float:
     """Return the seconds of an optimizer step in which the device waits for the loader.
 
     Measured where the probe accumulated in full; else at least what the workers' speed must lead to.
     """
-    configuration = request.configuration
-    measured = recorder.wait_s * configuration.accumulation / accumulation(request)
-    if accumulation(request) == configuration.accumulation:
+    configuration, probed = session.request.configuration, accumulation(session.request)
+    measured = session.recorder.wait_s * configuration.accumulation / probed
+    if probed == configuration.accumulation:
         return measured
     workers, prefetch = int(configuration[s.WORKERS]), int(configuration[s.PREFETCH])
-    batch_s = material.clock.batch_s or 0.0
+    batch_s = session.material.clock.batch_s or 0.0
     return max(measured, starvation_s(configuration.accumulation, workers, prefetch, batch_s, compute_s))
 
 
@@ -75,8 +72,8 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
     train, evaluation = conductor.train_peak, conductor.eval_peak
     return {
         "device_peak_used_bytes": max(peak.used for peak in peaks),
-        "device_peak_allocated_bytes": max((peak.allocated or 0 for peak in peaks)) or None,
-        "device_peak_reserved_bytes": max((peak.reserved or 0 for peak in peaks)) or None,
+        "device_peak_allocated_bytes": max(peak.allocated or 0 for peak in peaks) or None,
+        "device_peak_reserved_bytes": max(peak.reserved or 0 for peak in peaks) or None,
         "device_context_bytes": last.context,
         "allocation_retries": last.retries,
         "train_device_peak_used_bytes": train.used if train else None,
@@ -84,57 +81,50 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
     }
 
 
-def evaluation_speed(request: ProbeRequest, conductor: Conductor) -> Figures:
+def evaluation_speed(session: Session) -> Figures:
     """Return samples/s of the evaluation batches after the first, which is the longest and warms up."""
-    ends = conductor.eval_batches
+    ends = session.conductor.eval_batches
     if len(ends) <= 1:
         return {}
-    size = int(request.configuration[s.EVAL_BATCH])
+    size = int(session.request.configuration[s.EVAL_BATCH])
     return {"eval_samples_per_s": size * (len(ends) - 1) / (ends[-1] - ends[0])}
 
 
-def power(request: ProbeRequest, conductor: Conductor, recorder: Recorder, meter: Meter) -> Figures:
+def power(session: Session) -> Figures:
     """Return energy and utilisation over the timed steps, where the card tells."""
-    after, before = meter.energy_j(), conductor.energy_before_j
-    samples = len(recorder.micro_steps) * request.configuration.micro_batch
-    known = after is not None and before is not None and samples and recorder.timing_since is not None
+    conductor = session.conductor
+    samples = len(session.recorder.micro_steps) * session.request.configuration.micro_batch
+    seen = conductor.utilizations
     return {
-        "energy_j_per_sample": (after - before) / samples if known else None,  # type: ignore[operator] # both known
-        "gpu_utilization_fraction": statistics.fmean(conductor.utilizations) if conductor.utilizations else None,
+        "energy_j_per_sample": conductor.energy_j / samples if conductor.energy_j is not None and samples else None,
+        "gpu_utilization_fraction": statistics.fmean(seen) if seen else None,
     }
 
 
-def flags(request: ProbeRequest, conductor: Conductor, meter: Meter, figures: Measurements) -> dict[str, bool]:
+def flags(session: Session, figures: Measurements) -> dict[str, bool]:
     """Return what the parent should know beside the figures."""
     used, reserved = figures.device_peak_used_bytes or 0, figures.device_peak_reserved_bytes or 0
+    total = session.meter.total_bytes
     return {
         "nearly_oom": bool(figures.allocation_retries),
-        "spill": reserved > meter.total_bytes,
-        "hopeless": conductor.hopeless,
-        "over_limit": used > request.limits.device_fraction * meter.total_bytes,
-        "not_finite": figures.loss is not None and not math.isfinite(figures.loss),
+        "spill": reserved > total,
+        "hopeless": session.conductor.hopeless,
+        "over_limit": used > session.request.limits.device_fraction * total,
     }
 
 
-def measurements(
-    request: ProbeRequest,
-    conductor: Conductor,
-    recorder: Recorder,
-    material: Material,
-    meter: Meter,
-    startup_s: Mapping[str, float],
-    loader_worker_bytes: int | None,
-) -> Measurements:
-    """Return all figures of a probe."""
+def measurements(session: Session, startup_s: Mapping[str, float]) -> Measurements:
+    """Return all figures of a probe whose training has ended, its workers still alive."""
+    material = session.material
     found: Figures = {
-        **speed(request, recorder, material),
-        **memory(conductor, meter.peak()),
-        **evaluation_speed(request, conductor),
-        **power(request, conductor, recorder, meter),
+        **speed(session),
+        **memory(session.conductor, session.meter.peak()),
+        **evaluation_speed(session),
+        **power(session),
         "loader_batch_s": material.clock.batch_s,
-        "loader_worker_bytes": loader_worker_bytes,
+        "loader_worker_bytes": worker_bytes(),
         "longest_source_tokens": material.longest[0],
         "longest_target_tokens": material.longest[1] or None,
-        "loss": recorder.loss(),
+        "loss": session.recorder.loss(),
     }
     return Measurements.from_dict({**found, "startup_s": dict(startup_s)})

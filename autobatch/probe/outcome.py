@@ -1,4 +1,4 @@
-"""The files of a probe that others read: progress while it runs, the outcome at its end. Each is replaced atomically."""
+"""The files of a probe that others read: its progress, and its outcome. Each is replaced atomically."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import nn
@@ -72,7 +72,8 @@ def quantized(linear: nn.Linear, kind: Quantization, compute_dtype: torch.dtype,
         layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False).to(device)
     if linear.bias is not None:
         layer.bias = random_parameter("bias", linear.bias, device)
-    return layer.requires_grad_(requires_grad=False)
+    layer.requires_grad_(requires_grad=False)
+    return cast("nn.Module", layer)
 
 
 def quantization_config(kind: Quantization, compute_dtype: torch.dtype) -> BitsAndBytesConfig:

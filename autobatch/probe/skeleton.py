@@ -82,7 +82,7 @@ def materialize(module: nn.Module, device: torch.device) -> None:
             setattr(child, name, buffer.to(device))
 
 
-def random_parameter(name: str, like: nn.Parameter, device: torch.device) -> nn.Parameter:
+def random_parameter(name: str, like: torch.Tensor, device: torch.device) -> nn.Parameter:
     """Return a parameter of the same shape and type on a device, with random weights."""
     values = torch.empty(like.shape, dtype=like.dtype, device=device)
     if like.ndim > 1:

@@ -12,12 +12,9 @@ from transformers import Seq2SeqTrainingArguments
 
 from autobatch import settings as s
 from autobatch.arguments import DeviceKind, training_arguments
-from autobatch.probe.conductor import Conductor
-from autobatch.probe.device import Meter
-from autobatch.probe.material import Material
 from autobatch.probe.order import FixedSampler
-from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import accumulation, most_steps
+from autobatch.probe.session import Session
 from autobatch.probe.trainer import Observed, ObservedSeq2Seq
 from autobatch.request import ProbeRequest
 from autobatch.workload.spec import Generation
@@ -51,31 +48,25 @@ def make_arguments(request: ProbeRequest) -> Seq2SeqTrainingArguments:
     return Seq2SeqTrainingArguments(**{**recipe, **chosen, **SILENT, **own})
 
 
-def make_trainer(
-    request: ProbeRequest,
-    model: nn.Module,
-    material: Material,
-    recorder: Recorder,
-    conductor: Conductor,
-    meter: Meter,
-) -> Observed:
+def make_trainer(session: Session) -> Observed:
     """Return the Trainer, ready to train or to evaluate."""
+    request, material = session.request, session.material
     generation = request.workload.generation
     if generation is not None:
-        generate_in_full(model, generation)
+        generate_in_full(session.model, generation)
     seq2seq = generation is not None or request.workload.model.family == "seq2seq"
     kind = ObservedSeq2Seq if seq2seq else Observed
     return kind(
-        recorder=recorder,
-        meter=meter,
+        recorder=session.recorder,
+        meter=session.meter,
         sampler=FixedSampler(material.order.indices),
-        model=model,
+        model=session.model,
         args=make_arguments(request),
         train_dataset=material.samples,
         eval_dataset=material.evaluation,
         data_collator=material.collate,
         compute_metrics=None if generation is None else _no_metrics,
-        callbacks=[conductor],
+        callbacks=[session.conductor],
     )
 
 
