@@ -215,7 +215,7 @@ class Network:
 
     def _math(self, q: Tensor, k: Tensor, v: Tensor, scores: int) -> Tensor:
         tape = self.tape
-        k, v = self._by_head(k, q), self._by_head(v, q)
+        k, v = self._by_head(k), self._by_head(v)
         q, k = tape.unary(q), tape.unary(k)
         weights = tape.op(scores, q.width, (q, k), (q, k))
         weights = tape.unary(weights, save_output=True)
@@ -224,7 +224,7 @@ class Network:
     def _eager(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
         tape, dropout = self.tape, self.shape.dropout if self.shape.block == "t5" else 0.0
         q, k, v = (tape.cast(t, self.numerics.compute) for t in (q, k, v))
-        q, k, v = (self._by_head(t, q) for t in (q, k, v))
+        q, k, v = tape.unary(q), self._by_head(k), self._by_head(v)
         weights = tape.op(scores, q.width, (q, k), (q, k))
         weights = tape.unary(weights)
         if bias is not None:
@@ -236,6 +236,6 @@ class Network:
         weights = tape.cast(tape.dropout(weights, dropout), self.numerics.compute)
         return tape.op(q.numel, q.width, (weights, v), (weights, v))
 
-    def _by_head(self, x: Tensor, q: Tensor) -> Tensor:
-        """Copy a tensor head by head, keys and values until each query head has its own."""
-        return self.tape.op(q.numel, x.width, (x,))
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Copy keys or values head by head, until each query head has its own."""
+        return self.tape.op(x.numel * self.shape.heads // self.shape.kv_heads, x.width, (x,))
