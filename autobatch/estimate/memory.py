@@ -53,6 +53,8 @@ class Loop:
     """T5 runs fused attention; older releases of transformers write its scores out."""
     fresh: bool = True
     """Each micro-batch runs in a process of its own; else one process runs several, the smallest first."""
+    accumulates: bool = True
+    """Gradients of one micro-step stay for the next where the configuration accumulates."""
 
 
 TRAINER = Loop()
@@ -128,7 +130,7 @@ def arm_of(workload: Workload, configuration: Configuration, source: int, target
         source=source,
         target=target,
         embeddings_full=loop.embeddings_full,
-        micro_steps=min(configuration.accumulation, 2),
+        micro_steps=min(configuration.accumulation, 2) if loop.accumulates else 1,
         fresh=loop.fresh,
     )
 
