@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from autobatch.errors import MachineError
+from autobatch.machine import gpus
+from autobatch.machine.gpus import GpuForbiddenError, GpuLostError, GpuUnavailableError, NoDriverError
+
+GIB = 2**30
+
+
+def test_cards_are_described_in_order(driver):
+    driver.add()
+    driver.add("Tesla V100-SXM2-16GB", 16 * GIB, (7, 0))
+    first, second = gpus.list_gpus()
+    assert (first.index, first.name, first.uuid, first.driver) == (
+        0,
+        "NVIDIA H100 80GB HBM3",
+        "GPU-0000-5678",
+        "580.82.07",
+    )
+    assert (second.index, second.total_bytes, second.capability) == (1, 16 * GIB, (7, 0))
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        ("1", ["GPU-0001-5678"]),
+        ("2,0", ["GPU-0002-5678", "GPU-0000-5678"]),
+        ("GPU-0001", ["GPU-0001-5678"]),
+        ("0,9,1", ["GPU-0000-5678"]),
+        ("-1", []),
+        ("", []),
+        ("GPU-0", []),
+    ],
+)
+def test_visible_devices_choose_and_order(driver, monkeypatch, visible, uuids):
+    for _ in range(3):
+        driver.add()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = gpus.list_gpus()
+    assert [gpu.uuid for gpu in found] == uuids
+    assert [gpu.index for gpu in found] == list(range(len(uuids)))
+
+
+def test_no_driver_is_no_gpus(driver):
+    driver.fails["nvmlInit"] = driver.NVMLError(driver.NVML_ERROR_LIBRARY_NOT_FOUND)
+    assert gpus.list_gpus() == []
+    with pytest.raises(NoDriverError):
+        gpus.open_device(0)
+
+
+def test_a_broken_driver_is_an_error(driver):
+    driver.fails["nvmlInit"] = driver.NVMLError(driver.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+    with pytest.raises(GpuUnavailableError) as caught:
+        gpus.list_gpus()
+    assert "restart" in caught.value.do
+
+
+def test_a_device_opens_by_index_and_by_uuid(driver):
+    driver.add()
+    driver.add()
+    assert gpus.open_device(1).gpu == gpus.open_device("GPU-0001-5678").gpu
+    with pytest.raises(GpuUnavailableError, match="no GPU 2: 2 to be seen"):
+        gpus.open_device(2)
+
+
+def test_used_memory_leaves_out_the_drivers_share(driver):
+    driver.add()
+    driver.cards[0]["used"] = 3 * GIB
+    device = gpus.open_device(0)
+    assert device.memory_used_bytes() == 3 * GIB
+    assert device.memory_total_bytes() == 80 * GIB
+
+
+def test_an_old_binding_gives_the_older_figure(driver):
+    driver.add()
+    driver.cards[0]["used"] = 3 * GIB
+    del type(driver).nvmlMemory_v2
+    try:
+        assert gpus.open_device(0).memory_used_bytes() == 3 * GIB + GIB // 2
+    finally:
+        type(driver).nvmlMemory_v2 = 2
+
+
+def test_processes_come_once_each_with_unknown_sizes(driver):
+    driver.add()
+    driver.cards[0]["processes"] = [(20, None), (10, 5 * GIB)]
+    device = gpus.open_device(0)
+    assert [(process.pid, process.used_bytes) for process in device.processes()] == [(10, 5 * GIB), (20, None)]
+    assert device.process_ids() == [10, 20]
+
+
+def test_energy_and_power_are_in_joules_and_watts(driver):
+    driver.add()
+    device = gpus.open_device(0)
+    assert (device.energy_j(), device.power_w(), device.utilization()) == (5000.0, 350.0, 0.37)
+    driver.cards[0]["energy"] = None
+    assert device.energy_j() is None
+
+
+def test_xids_are_given_once(driver):
+    driver.add()
+    device = gpus.open_device(0)
+    driver.pending += [31, 79]
+    assert device.xids() == (31, 79)
+    assert device.xids() == ()
+
+
+def test_xids_without_permission_are_none(driver):
+    driver.add()
+    driver.fails["nvmlEventSetCreate"] = driver.NVMLError_NoPermission()
+    assert gpus.open_device(0).xids() == ()
+
+
+def test_a_lost_gpu_is_named(driver):
+    driver.add()
+    device = gpus.open_device(0)
+    device.check()
+    driver.fails["nvmlDeviceGetMemoryInfo"] = driver.NVMLError(driver.NVML_ERROR_GPU_IS_LOST)
+    with pytest.raises(GpuLostError):
+        device.check()
+    with pytest.raises(GpuLostError):
+        device.memory_used_bytes()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(4, GpuForbiddenError), (999, MachineError)])
+def test_other_codes_are_typed(driver, code, kind):
+    driver.add()
+    device = gpus.open_device(0)
+    driver.fails["nvmlDeviceGetUtilizationRates"] = driver.NVMLError(code)
+    with pytest.raises(kind) as caught:
+        device.utilization()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_answers():
+    device = gpus.open_device(0)
+    assert 0 <= device.memory_used_bytes() <= device.memory_total_bytes()
+    assert device.gpu.capability >= (3, 5)
+    device.check()
