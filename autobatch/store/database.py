@@ -61,8 +61,7 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-                self._connection.execute("UPDATE ab_database SET commits = commits + 1")
-                held = _held(self._connection)
+                held = count_commit(self._connection)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
@@ -111,6 +110,12 @@ def _use_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         what = f"The database {path} cannot keep a write-ahead log here (journal mode {mode})."
         raise DatabaseError(what, "Put it on a local disk.")
+
+
+def count_commit(connection: sqlite3.Connection) -> Expected:
+    """Count the transaction that is about to be committed; return what the database holds with it, for the mark."""
+    connection.execute("UPDATE ab_database SET commits = commits + 1")
+    return _held(connection)
 
 
 def _held(connection: sqlite3.Connection) -> Expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -62,12 +63,12 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database. Entries without an end count as in flight until this process ends, then as killed."""
-        try:
+        # a courtesy to the next start, which finds out by itself where this cannot be written
+        with contextlib.suppress(DatabaseError):
             if self._owner is not None:
                 with self._database.transaction() as connection:
                     rows.end_owner(connection, self._owner)
-        finally:
-            self._database.close()
+        self._database.close()
 
     def begin(self, study: str, trial_number: int, configuration: Configuration, purpose: str, stage: str) -> Entry:
         """Record that a probe is about to run; nothing may start before this returns.

@@ -49,8 +49,18 @@ def recover(ledger: Ledger, storage: BaseStorage) -> Recovery:
         DatabaseError: the database cannot be read or written.
 
     """
-    killed = tuple(_close_dead(ledger.database))
+    killed = close_dead(ledger)
     return Recovery(killed, tuple(_settle_trials(ledger.database, storage)))
+
+
+def close_dead(ledger: Ledger) -> tuple[Probe, ...]:
+    """Do the ledger's and the processes' part of `recover`; return what was in flight.
+
+    Raises:
+        DatabaseError: the database cannot be read or written.
+
+    """
+    return tuple(_close_dead(ledger.database))
 
 
 def _close_dead(database: Database) -> Iterator[Probe]:

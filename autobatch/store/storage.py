@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
@@ -11,12 +12,15 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from autobatch.errors import DatabaseError
 from autobatch.store.connection import FileGuard, connect
-from autobatch.store.database import BUSY_S, Database
+from autobatch.store.database import BUSY_S, Database, count_commit
+from autobatch.store.mark import Mark
 from autobatch.store.trouble import explain, explained
+
+_HELD = "autobatch: what the database holds once this commit is done"
 
 
 def open_storage(path: str | os.PathLike[str], busy_s: float = BUSY_S) -> RDBStorage:
@@ -30,10 +34,14 @@ def open_storage(path: str | os.PathLike[str], busy_s: float = BUSY_S) -> RDBSto
     """
     database = Database(path, busy_s)
     try:
-        # two processes that make Optuna's tables at once would collide
-        with explained(database.path), database.mark.exclusive(busy_s):
-            storage = _storage(database.path, busy_s)
+        with explained(database.path):
+            mark = Mark(database.path)
+            # two processes that make Optuna's tables at once would collide
+            with mark.exclusive(busy_s):
+                storage = _storage(database.path, busy_s)
+        weakref.finalize(storage, mark.close)
         _watch(storage, database.path)
+        _count_commits(storage, mark)
         return storage
     finally:
         database.close()
@@ -73,6 +81,28 @@ def _watch(storage: RDBStorage, path: Path) -> None:
     event.listen(storage.engine, "begin", check)
     event.listen(storage.engine, "commit", check)
     event.listen(storage.engine, "handle_error", translate)
+
+
+def _count_commits(storage: RDBStorage, mark: Mark) -> None:
+    """Count Optuna's commits as ours are, so that losing them is noticed too."""
+
+    def count(connection: Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        # a transaction is open only where something was written: see `_connect`
+        if isinstance(raw, sqlite3.Connection) and raw.in_transaction:
+            connection.info[_HELD] = count_commit(raw)
+
+    def forget(connection: Connection) -> None:
+        connection.info.pop(_HELD, None)
+
+    def write(_: object, record: ConnectionPoolEntry) -> None:
+        held = record.info.pop(_HELD, None)
+        if held is not None:
+            mark.write(held)
+
+    event.listen(storage.engine, "commit", count)
+    event.listen(storage.engine, "rollback", forget)
+    event.listen(storage.engine, "checkin", write)
 
 
 def _explain(error: BaseException, path: Path) -> DatabaseError:

@@ -1,0 +1,119 @@
+"""A search in small, to be killed: real ledger, real processes, and a line on stdout for everything acknowledged.
+
+    python -m benchmarks.faults.worker DATABASE [--probes N] [--processes]
+
+Each line is JSON: what was done, and to which probe. It exits with 4 where the database refused, saying why on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autobatch.errors import DatabaseError
+from autobatch.isolation import proc
+from autobatch.settings import Configuration
+from autobatch.store.ledger import Entry, Ledger
+from autobatch.store.orphans import TREE
+from autobatch.verdict import Kind, Measurements, Verdict
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY = "faults"
+ORPHAN = "sleep 600 & setsid sleep 600 & wait"
+"""A probe with a worker and an escapee."""
+
+
+def work(database: Path, out: int, probes: int, study: optuna.Study | None = None, *, processes: bool = False) -> None:
+    """Probe configurations in order, always the first that is neither done nor quarantined.
+
+    Args:
+        database: the file.
+        out: descriptor on which to acknowledge.
+        probes: how many to run.
+        study: an Optuna study in the same file, to be told as well.
+        processes: whether each probe is a real process tree.
+
+    """
+
+    def acknowledge(did: str, probe: int, **more: object) -> None:
+        os.write(out, json.dumps({"did": did, "probe": probe, **more}).encode() + b"\n")
+
+    with Ledger.open(database) as ledger:
+        for _ in range(probes):
+            configuration = next(_candidates(ledger))
+            trial = None if study is None else study.ask()
+            number = 0 if trial is None else trial.number
+            entry = ledger.begin(STUDY, number, configuration, "probe", "search")
+            acknowledge("begun", entry.probe_id, digest=configuration.digest, trial=number)
+            with _probe(processes) as pid:
+                _journal(entry, pid, acknowledge)
+            verdict = Verdict(Kind.OK, Measurements(samples_per_s=1.0))
+            entry.finish(verdict)
+            acknowledge("finished", entry.probe_id)
+            if study is not None and trial is not None:
+                trial.set_user_attr("verdict", "ok")
+                study.tell(trial, 1.0)
+                acknowledge("told", entry.probe_id, trial=number)
+
+
+def _candidates(ledger: Ledger) -> Iterator[Configuration]:
+    with ledger.database.reading() as connection:
+        done = {row[0] for row in connection.execute("SELECT digest FROM ab_probes WHERE kind = ?", (str(Kind.OK),))}
+    avoided = {configuration.digest for configuration in ledger.quarantined(STUDY)} | done
+    micro_batch = 0
+    while True:
+        micro_batch += 1
+        configuration = Configuration(per_device_train_batch_size=micro_batch)
+        if configuration.digest not in avoided:
+            yield configuration
+
+
+def _journal(entry: Entry, pid: int, acknowledge: object) -> None:
+    assert callable(acknowledge)
+    now = proc.stat(pid)
+    facts = {"pid": pid, "start_time_ticks": now.start_ticks if now else 0, "boot_id": proc.boot_id()}
+    entry.started(facts)
+    acknowledge("started", entry.probe_id)
+    entry.sample({"host_bytes": 1 << 30, "device_bytes": None, "phase": "typical"})
+    entry.intent("over the limit")
+    acknowledge("intent", entry.probe_id)
+
+
+@contextlib.contextmanager
+def _probe(is_real: bool) -> Iterator[int]:
+    if not is_real:
+        yield os.getpid()
+        return
+    environment = {**os.environ, TREE: f"{os.getpid()}-faults"}
+    with subprocess.Popen(["sh", "-c", ORPHAN], env=environment, start_new_session=True) as process:
+        yield process.pid
+        proc.kill([*proc.descendants(process.pid), process.pid], signal.SIGKILL)
+
+
+def main() -> int:
+    """Work on the database named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("database", type=Path)
+    parser.add_argument("--probes", type=int, default=3)
+    parser.add_argument("--processes", action="store_true")
+    options = parser.parse_args()
+    try:
+        work(options.database, sys.stdout.fileno(), options.probes, processes=options.processes)
+    except DatabaseError as error:
+        os.write(2, f"{error.what}\n{error.do}\n".encode())
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
