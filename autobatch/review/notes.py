@@ -1,0 +1,49 @@
+"""Notes for Optuna's dashboard, in Markdown: the answer for a study, what happened and why for a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autobatch import attributes
+from autobatch.review import words
+from autobatch.review.markdown import markdown, plain
+from autobatch.review.records import Trial
+from autobatch.review.report import Report
+from autobatch.units import format_duration
+
+MARK = "*Written by autobatch, and again when the dashboard starts; delete this line to keep a text of yours.*"
+_MEASURED = (
+    ("samples/s", attributes.SAMPLES_PER_S, attributes.PREDICTED_SAMPLES_PER_S),
+    ("peak on the card (GiB)", attributes.DEVICE_PEAK_GIB, attributes.PREDICTED_PEAK_GIB),
+    ("s/step", attributes.STEP_S, ""),
+    ("peak on the host (GiB)", attributes.HOST_PEAK_GIB, ""),
+    ("wait for the loader (%)", attributes.LOADER_WAIT_PERCENT, ""),
+)
+
+
+def study_note(report: Report) -> str:
+    """Return the note of a study."""
+    return f"{MARK}\n\n{markdown(report)}"
+
+
+def trial_note(trial: Trial) -> str:
+    """Return the note of a trial."""
+    return "\n".join([MARK, "", *_lines(trial)])
+
+
+def _lines(trial: Trial) -> Iterator[str]:
+    yield f"## {plain(trial.verdict)}"
+    yield from ("", plain(trial.hint), "", f"**Tried**: {plain(words.configuration(trial.settings))}")
+    why = trial.attributes.get(attributes.WHY)
+    chance = trial.figure(attributes.CHANCE_TO_FIT)
+    if why or chance is not None:
+        expected = f" ({words.percent(chance)} likely to fit)" if chance is not None else ""
+        yield from ("", f"**Why**: {plain(why or 'not said')}{expected}")
+    rows = [row for row in _MEASURED if trial.figure(row[1]) is not None or trial.figure(row[2]) is not None]
+    if rows:
+        yield from ("", "| | measured | predicted |", "| --- | --- | --- |")
+    for name, measured, predicted in rows:
+        yield f"| {name} | {words.number(trial.figure(measured))} | {words.number(trial.figure(predicted))} |"
+    seconds = trial.figure(attributes.PROBE_S)
+    if seconds is not None:
+        yield from ("", f"The probe took {format_duration(seconds)}.")
