@@ -1,0 +1,97 @@
+"""Tiny models of every architecture, and probes of them in this process."""
+
+import json
+
+import pytest
+import torch
+
+from autobatch.probe import child
+from autobatch.request import Limits, Plan, ProbeRequest
+from autobatch.settings import Configuration
+from autobatch.workload.spec import Lengths, Model, Workload
+
+_T5 = {
+    "vocab_size": 128,
+    "d_model": 32,
+    "d_kv": 16,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 2,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+}
+_DECODER = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 256,
+}
+_BART = {
+    "vocab_size": 128,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 256,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+}
+CONFIGS = {
+    "bart": _BART,
+    "t5": _T5,
+    "mt5": _T5,
+    "llama": {**_DECODER, "num_key_value_heads": 1, "tie_word_embeddings": True},
+    "qwen3": {**_DECODER, "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": True},
+    "gpt_neox": {**_DECODER, "tie_word_embeddings": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny models are faster on one thread, and steadier beside other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def workload():
+    """Make a workload of a tiny model by its architecture."""
+
+    def make(name, **changes):
+        seq2seq = name in ("bart", "t5", "mt5")
+        model = Model(name, f"tiny/{name}", "seq2seq" if seq2seq else "causal", {"model_type": name, **CONFIGS[name]})
+        lengths = Lengths(tuple(range(8, 49)), tuple(range(4, 25)) if seq2seq else ())
+        values = {"lengths": lengths, "max_source_length": 48, "max_target_length": 24, "train_samples": 200}
+        return Workload(model, **{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """Run a probe in this process and return its outcome."""
+
+    def run(workload, plan=None, limits=None, **settings):
+        configuration = Configuration({"dataloader_num_workers": 0, "per_device_eval_batch_size": 2, **settings})
+        request = ProbeRequest(
+            workload, configuration, plan or Plan(), limits or Limits(device_bytes=2**40), "cpu", str(tmp_path)
+        )
+        (tmp_path / "request.json").write_text(request.to_json())
+        status = child.main(str(tmp_path))
+        outcome = json.loads((tmp_path / "outcome.json").read_text())
+        assert status == (outcome["status"] != "ok")
+        return outcome
+
+    return run

@@ -1,0 +1,76 @@
+"""Which samples come when."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.probe.order import Cost, balanced, longest_batch, make_order, micro_batch_costs, typical
+
+COST = Cost(1.0, 2.0)
+RNG = np.random.default_rng(0)
+SOURCE, TARGET = RNG.integers(10, 200, 1000), RNG.integers(5, 50, 1000)
+
+
+def make(micro_batch=4, accumulation=2, steps=10, source=SOURCE, target=TARGET):
+    drawn = np.random.default_rng(1).permutation(len(source))
+    return make_order(
+        drawn,
+        (source, target),
+        COST,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        typical_steps=steps,
+    )
+
+
+@given(st.integers(1, 300))
+def test_balanced_is_a_permutation(count):
+    assert sorted(balanced(count)) == list(range(count))
+
+
+@pytest.mark.parametrize("beginning", [4, 8, 16, 32])
+def test_every_beginning_stands_for_the_whole(beginning):
+    costs = np.random.default_rng(2).lognormal(0, 1, 500)
+
+    chosen = costs[typical(costs, 64)[:beginning]]
+
+    assert np.median(chosen) == pytest.approx(np.median(costs), rel=0.4)
+    assert chosen.min() < np.quantile(costs, 0.3) < np.quantile(costs, 0.6) < chosen.max()
+
+
+def test_a_short_epoch_is_repeated():
+    assert len(typical(np.array([1.0, 2.0]), 9)) == 9
+
+
+def test_the_longest_batch_holds_the_longest_of_both():
+    batch = longest_batch(SOURCE, TARGET, COST, 4)
+
+    assert max(SOURCE[batch]) == SOURCE.max()
+    assert max(TARGET[batch]) == TARGET.max()
+    assert len(batch) == 4
+
+
+def test_the_longest_sample_stands_alone_by_its_cost():
+    assert longest_batch(np.array([10, 9, 1]), np.array([1, 9, 10]), COST, 1) == [1]
+
+
+def test_the_worst_case_comes_first_in_both_steps():
+    order = make(micro_batch=2, accumulation=5, steps=3)
+    worst = max(order.costs)
+
+    assert [cost == worst for cost in order.costs[:10]] == [True, True, False, False, False] * 2
+    assert len(order.indices) == 2 * len(order.costs) == 2 * (2 * 5 + 3 * 5)
+
+
+def test_costs_are_those_of_the_batches_in_order():
+    order = make(micro_batch=3, accumulation=1)
+    again = micro_batch_costs(np.array(order.indices), SOURCE, TARGET, COST, 3)
+
+    assert order.costs == pytest.approx(again)
+
+
+def test_fewer_samples_than_a_micro_batch_still_make_one():
+    order = make(micro_batch=16, source=np.array([5, 6, 7]), target=np.array([1, 2, 3]))
+
+    assert len(order.indices) % 16 == 0

@@ -1,0 +1,110 @@
+"""Estimates from few micro-steps."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autobatch.probe.order import Cost, micro_batch_costs, typical
+from autobatch.probe.timing import Estimate, Rule, estimate, starvation_s, student_975
+
+
+@pytest.mark.parametrize(("freedom", "value"), [(3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (1000, 1.962)])
+def test_students_quantile(freedom, value):
+    assert student_975(freedom) == pytest.approx(value, rel=0.01)
+
+
+@given(
+    st.lists(st.floats(1.0, 100.0), min_size=4, max_size=40),
+    st.floats(0.0, 1.0),
+    st.floats(0.001, 1.0),
+    st.floats(1.0, 100.0),
+)
+def test_a_line_is_found_exactly(costs, base, slope, expected):
+    found = estimate([base + slope * c for c in costs], costs, expected)
+
+    if max(costs) - min(costs) > 1e-3:
+        assert found.seconds == pytest.approx(base + slope * expected, rel=1e-6)
+
+
+def test_equal_batches_need_no_line():
+    found = estimate([1.0, 1.1, 0.9, 1.0], [5.0] * 4, 5.0)
+
+    assert found.seconds == pytest.approx(1.0)
+    assert 0.05 < found.rel_error < 0.2
+
+
+def test_a_stall_is_left_out_but_a_habit_is_not():
+    steady = [1.0 + 0.001 * (i % 5) for i in range(30)]
+
+    assert estimate([*steady, 9.0], [1.0] * 31, 1.0).seconds == pytest.approx(1.002, rel=1e-3)
+    assert estimate([*steady[:20], *[2.0] * 10], [1.0] * 30, 1.0).seconds == pytest.approx(1.334, rel=1e-2)
+
+
+def test_too_few_are_refused():
+    with pytest.raises(ValueError, match="2 micro-steps timed, 3 needed"):
+        estimate([1.0, 1.0], [1.0, 1.0], 1.0)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4, 16])
+@pytest.mark.parametrize("flat", [0.0, 0.05])
+def test_eight_balanced_batches_tell_the_mean_of_an_epoch(micro_batch, flat):
+    rng = np.random.default_rng(3)
+    lengths = np.minimum(rng.lognormal(5.2, 0.5, 12_000), 1024).astype(np.int64)
+    none = np.zeros_like(lengths)
+    costs = micro_batch_costs(rng.permutation(len(lengths)), lengths, none, Cost(1.0, source_squared=1e-4), micro_batch)
+    # launch-bound at the bottom, then affine, with 1 % of noise
+    epoch = np.maximum(flat * costs.mean(), costs) * 1e-3 * rng.lognormal(0, 0.01, len(costs))
+    chosen = typical(costs, 96)[:8]
+
+    found = estimate([epoch[i] for i in chosen], [costs[i] for i in chosen], float(costs.mean()))
+
+    assert found.seconds == pytest.approx(epoch.mean(), rel=0.02)
+
+
+def test_the_rule_wants_enough_steps_enough_time_and_certainty():
+    rule = Rule(0.02, fewest=8, shortest_s=1.0, longest_s=6.0)
+    sure, unsure = Estimate(1.0, 0.01, 8, 0), Estimate(1.0, 0.05, 8, 0)
+
+    assert rule.enough(sure, 1.5)
+    assert not rule.enough(sure, 0.5)
+    assert not rule.enough(Estimate(1.0, 0.01, 7, 0), 1.5)
+    assert not rule.enough(unsure, 5.9)
+    assert rule.enough(unsure, 6.0)
+
+
+def simulated(accumulation, workers, prefetch, batch_s, compute_s):
+    """Run the Trainer's loop against workers, event by event, and return the mean wait of later steps."""
+    steps, free = 200, [0.0] * workers
+    now, ready, waits = 0.0, [], []
+
+    def order(at):
+        worker = min(range(workers), key=free.__getitem__)
+        free[worker] = max(free[worker], at) + batch_s
+        ready.append(free[worker])
+
+    for _ in range(workers * prefetch):
+        order(0.0)
+    for _ in range(steps):
+        start = now
+        for _ in range(accumulation):
+            now = max(now, ready.pop(0))
+            order(now)
+        waits.append(now - start)
+        now += compute_s
+    return float(np.mean(waits[steps // 2 :]))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 8, 32])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("compute_s", [0.5, 2.0, 50.0])
+def test_starvation_agrees_with_a_simulated_loader(accumulation, workers, compute_s):
+    expected = simulated(accumulation, workers, 2, 1.0, compute_s)
+
+    found = starvation_s(accumulation, workers, 2, 1.0, compute_s)
+
+    assert found == pytest.approx(expected, abs=1.01)
+
+
+def test_without_workers_every_batch_is_waited_for():
+    assert starvation_s(8, 0, 2, 0.5, 100.0) == 4.0
