@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from autobatch.search.seams import Ledger, NullLedger, NullObserver, Observer
 from autobatch.search.structured import StructuredSampler
 from autobatch.search.study import open_study
 from autobatch.search.tuning import tune
-from autobatch.settings import ARM_KEYS, MICRO_BATCH, Configuration, Scalar, SearchSpace
+from autobatch.settings import ARM_KEYS, Configuration, Scalar, SearchSpace
 from autobatch.workload.spec import Workload
 
 THRESHOLD = 0.01
@@ -54,6 +54,7 @@ class Search:
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
         phase: `train`, or `inference` for the inference batch alone.
         machine: the fingerprint, kept with the study for whoever checks it later.
+        confirmations: finalists that time is held back for; 0 leaves the last stage out.
 
     """
 
@@ -75,6 +76,7 @@ class Search:
     predict: Predict | None = None
     phase: str = "train"
     machine: Mapping[str, Any] | None = None
+    confirmations: int = 2
 
     def run(self) -> Result:
         """Search to the end, and return the answer.
@@ -97,7 +99,7 @@ class Search:
         return result
 
     def _guarded(self) -> Result:
-        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.threshold)
+        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations)
         chosen: Core | None = None
         interrupted = False
         try:
@@ -112,6 +114,8 @@ class Search:
         self.observer.stage("search")
         first.run()
         tuned: Mapping[str, Scalar] = tune(self._desk, self._best(), self._budget, self.observer)
+        if not self.confirmations:
+            return None
         self.observer.stage("confirm")
         return Confirmation(self._desk, judge, self._budget, tuned, self.tie).run()
 

@@ -13,7 +13,7 @@ from autobatch.search.desk import Desk
 from autobatch.search.facts import DEVICE_MEMORY, Fact, from_parameters
 from autobatch.search.judge import Core
 from autobatch.search.samplers import CandidateSampler, Decision, core
-from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
+from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Configuration, Scalar, SearchSpace
 from autobatch.verdict import Kind
 
 LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
@@ -24,7 +24,8 @@ LARGEST_FRUITLESS = 50
 LARGEST_ODD_FAILURES = 3
 """Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""
 HOPELESS_SHARE = 0.5
-TUNING_PROBES, CONFIRMATIONS = 3, 2
+TUNING_PROBES = 2
+"""Probes that each later stage is expected to take."""
 DEADLINE_S = 120.0
 
 
@@ -49,7 +50,7 @@ class FirstStage:
     sampler: BaseSampler
     budget: Budget
     candidates: Sequence[Configuration]
-    threshold: float
+    confirmations: int
     stopped: str = ""
     gain: float | None = None
     _fruitless: int = field(default=0, init=False)
@@ -99,7 +100,8 @@ class FirstStage:
 
     def _out_of_time(self) -> str:
         facts = self.desk.facts
-        held = self.budget.reserve_s(facts, TUNING_PROBES, CONFIRMATIONS)
+        tuning = TUNING_PROBES * sum(name in self.desk.space.searched for name in (WORKERS, EVAL_BATCH))
+        held = self.budget.reserve_s(facts, tuning, self.confirmations)
         needed = held + typical_probe_s(facts) if facts else 0.0
         return "the budget is used up" if self.budget.left_s <= needed else ""
 

@@ -24,7 +24,7 @@ from autobatch.search.posterior import (
     misfit,
     noise,
 )
-from autobatch.search.prior import FLOOR, OPTIMIZER, Array, Predict
+from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, Predict
 from autobatch.search.samplers import core
 from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
 from autobatch.verdict import Kind
@@ -130,36 +130,38 @@ class Outlook:
         )
 
     def _look(self, seen: Observations) -> None:
-        x, weights = self._posterior.samples, self._posterior.weights
-        memory = log_memory(x, self.arm, self.batch)
-        micro = log_micro_step(x, self.arm, self.batch)
-        self._flat = flatness(np.minimum(micro - x[FLOOR, self.arm], 50.0)) @ weights
-        self._own_variance = misfit(self._flat) ** 2
-        micro = micro + self._corrections(seen, micro)[:, None]
-        optimizer = np.exp(x[OPTIMIZER, self.arm])
+        figures, weights = self._posterior.samples[:, self.arm], self._posterior.weights
+        log_batch = np.log(self.batch)[:, None]
+        memory = log_memory(figures[FIXED], figures[PER_SAMPLE], log_batch)
+        micro = log_micro_step(figures[FLOOR], figures[OVERHEAD], figures[SLOPE], log_batch)
+        self._flat = flatness(micro - figures[FLOOR]) @ weights
+        micro = self._corrected(seen, micro)
+        optimizer = np.exp(figures[OPTIMIZER])
         step = self._accumulation[:, None] * np.exp(micro) + optimizer
         self._log_throughput = self._log_samples[:, None] - np.log(step)
         self._step = np.exp(micro) + optimizer
         self.mean = self._log_throughput @ weights
         self.log_bytes = memory @ weights
-        limit = device_limit(self._limits)
-        chance = np.ones(len(self.mean))
-        if limit is not None:
-            chance = normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ weights
-        self.chance_to_fit = np.where(self._fits, 1.0, np.where(self._fails, 0.0, chance))
+        self.chance_to_fit = np.where(self._fits, 1.0, np.where(self._fails, 0.0, self._chance(memory)))
 
-    def _corrections(self, seen: Observations, micro: Array) -> Array:
-        """Return by how much a measured candidate lies off its arm's curve, shrunk by the noise."""
-        corrections = np.zeros(len(self.batch))
-        if not len(self._seen):
-            return corrections
-        expected = micro[self._seen] @ self._posterior.weights
-        own = self._own_variance[self._seen]
-        error = noise(self._flat[self._seen]) ** 2 / seen.repeats
+    def _chance(self, memory: Array) -> Array:
+        limit = device_limit(self._limits)
+        if limit is None:
+            return np.ones(len(memory))
+        return normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ self._posterior.weights
+
+    def _corrected(self, seen: Observations, micro: Array) -> Array:
+        """Move every measured candidate from its arm's curve towards what was measured of it, as far as noise allows."""
+        self._own_variance = misfit(self._flat) ** 2
         known = ~np.isnan(seen.micro_step)
-        corrections[self._seen] = np.where(known, (seen.micro_step - expected) * own / (own + error), 0.0)
-        self._own_variance[self._seen] = np.where(known, own * error / (own + error), own)
-        return corrections
+        places, measured, repeats = self._seen[known], seen.micro_step[known], seen.repeats[known]
+        own = self._own_variance[places]
+        error = noise(self._flat[places]) ** 2 / repeats
+        trust = own / (own + error)
+        corrected = micro.copy()
+        corrected[places] += trust[:, None] * (measured[:, None] - micro[places])
+        self._own_variance[places] = own * error / (own + error)
+        return corrected
 
     def _weigh(self, facts: Sequence[Fact]) -> None:
         safe = [i for i in np.flatnonzero(self._repeats > 0) if not self._fails[i]]

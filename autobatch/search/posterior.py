@@ -1,19 +1,20 @@
-"""What the measurements make of the prior: the most probable arms, and joint samples around them.
+"""What the measurements make of the prior: joint samples of all arms.
 
-The model is Gaussian in the logarithms before it sees a probe; memory and time are smooth functions of them, so the
-posterior is found by Gauss-Newton steps and taken as Gaussian there (Laplace), then weighed by the true likelihood.
+The prior is Gaussian in the logarithms; memory and time are smooth functions of them. Whether launches or the device
+bound a measured micro-step is often open, so the posterior may have several modes: every sample starts at its own
+draw from the prior and is fitted to its own noisy copy of the data (randomised maximum likelihood), by Gauss-Newton
+steps, all samples side by side. Arms that were not measured follow by conditioning.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from autobatch.search import normal
-from autobatch.search.normal import FAR
-from autobatch.search.prior import FIGURES, FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, Prior
+from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, Prior
 
 SHARPNESS = 8.0
 """Power of the smooth maximum between the floor and the affine part."""
@@ -25,12 +26,11 @@ FLAT_MISFIT, AFFINE_MISFIT = 0.08, 0.03
 """Relative deviation of a configuration's true time from its arm's curve."""
 MEMORY_NOISE, MEMORY_MISFIT = 0.01, 0.02
 OPTIMIZER_NOISE = 0.15
+SAMPLES = 128
 STEPS = 12
-LARGEST_STEP = 1.5
-SAMPLES = 256
-LEAST_EFFECTIVE = 48
-
-
+LARGEST_STEP, CLOSE = 1.5, 0.01
+FIT_SPREADS = 4.0
+"""A sample whose misfit is this many standard deviations too large is stuck, and is left out."""
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
@@ -50,26 +50,33 @@ class Observations:
     """Measurements averaged in the row."""
 
 
-def log_memory(x: Array, arm: Places, batch: Array) -> Array:
-    """Return log bytes; `x` is (figures, arms, ...)."""
-    scale = _column(np.log(batch), x)
-    return np.logaddexp(x[FIXED, arm], x[PER_SAMPLE, arm] + scale)
+@dataclass(frozen=True)
+class Expected:
+    """What a sample expects of the rows: (rows, samples), and its slopes by figure: (figures, rows, samples)."""
+
+    value: Array
+    slopes: Array
+    sd: Array
 
 
-def log_micro_step(x: Array, arm: Places, batch: Array) -> Array:
-    """Return log seconds of a micro-step; `x` is (figures, arms, ...)."""
-    floor = x[FLOOR, arm]
-    affine = np.logaddexp(floor + x[OVERHEAD, arm], x[SLOPE, arm] + _column(np.log(batch), x))
+Forward = Callable[[Array], Expected]
+"""From the rows' own figures, (figures, rows, samples), to what they expect."""
+
+
+def log_memory(fixed: Array, per_sample: Array, log_batch: Array) -> Array:
+    """Return log bytes."""
+    return np.logaddexp(fixed, per_sample + log_batch)
+
+
+def log_micro_step(floor: Array, overhead: Array, slope: Array, log_batch: Array) -> Array:
+    """Return log seconds of a micro-step."""
+    affine = np.logaddexp(floor + overhead, slope + log_batch)
     return np.logaddexp(SHARPNESS * floor, SHARPNESS * affine) / SHARPNESS
-
-
-def _column(values: Array, x: Array) -> Array:
-    return values.reshape(values.shape + (1,) * (x.ndim - 2))
 
 
 def flatness(log_over_floor: Array) -> Array:
     """Return 1 where launches are the bound, 0 where the device is, smoothly between."""
-    return 1 / (1 + np.exp((log_over_floor - FLAT_WITHIN) / 0.05))
+    return 1 / (1 + np.exp(np.minimum((log_over_floor - FLAT_WITHIN) / 0.05, 500.0)))
 
 
 def noise(flat: Array) -> Array:
@@ -83,119 +90,132 @@ def misfit(flat: Array) -> Array:
 
 
 class Posterior:
-    """The arms as the measurements leave them."""
+    """The arms as the measurements leave them; `samples` is (figures, arms, samples), `weights` sums to 1."""
 
     def __init__(self, prior: Prior, seed: int) -> None:
         self._prior = prior
-        self._arms = prior.mean.shape[1]
-        self._precision = np.stack([np.linalg.inv(block) for block in prior.covariance])
-        self._normal = np.random.default_rng(seed).standard_normal((FIGURES * self._arms, SAMPLES))
-        self.mode = prior.mean.copy()
+        self._rng_seed = seed
+        roots = np.linalg.cholesky(prior.covariance)
+        draws = np.random.default_rng(seed).standard_normal((*prior.mean.shape, SAMPLES))
+        self._deviation = roots @ draws
+        self.samples = prior.mean[:, :, None] + self._deviation
+        self.weights = np.full(SAMPLES, 1 / SAMPLES)
 
     def update(self, seen: Observations) -> None:
-        """Learn from all measurements; the last mode is the starting point."""
-        for _ in range(STEPS):
-            hessian, gradient = self._system(seen)
-            step = np.linalg.solve(hessian, gradient)
-            step *= min(1.0, LARGEST_STEP / max(np.abs(step).max(), 1e-12))
-            self.mode = self.mode + step.reshape(self.mode.shape)
-            if np.abs(step).max() < 1e-3:
-                break
-        hessian, _ = self._system(seen)
-        spread = np.linalg.solve(np.linalg.cholesky(hessian).T, self._normal)
-        self.samples = self.mode[:, :, None] + spread.reshape(FIGURES, self._arms, SAMPLES)
-        self.weights = self._weigh(seen)
+        """Learn from all measurements, afresh."""
+        draws = np.random.default_rng(self._rng_seed + 1).standard_normal((3, len(seen.arm), SAMPLES))
+        misfits = np.zeros(SAMPLES)
+        count = 0
+        for problem, figures in enumerate(((FIXED, PER_SAMPLE), (FLOOR, OVERHEAD, SLOPE), (OPTIMIZER,))):
+            target = (seen.memory, seen.micro_step, seen.optimizer)[problem]
+            bound = seen.at_least if problem == 0 else np.full_like(target, math.nan)
+            rows = np.flatnonzero(~np.isnan(target) | ~np.isnan(bound))
+            forward = self._forward(problem, seen, rows)
+            scale = self._inflation(seen) if problem == 0 else 1.0
+            misfits += self._fit(figures, seen.arm[rows], target[rows], bound[rows], draws[problem][rows], forward, scale)
+            count += len(rows)
+        good = misfits <= max(count + FIT_SPREADS * math.sqrt(2 * count), float(np.median(misfits)))
+        self.weights = good / good.sum()
 
-    def _system(self, seen: Observations) -> tuple[Array, Array]:
-        size = FIGURES * self._arms
-        hessian = np.zeros((size, size))
-        gradient = np.zeros(size)
-        for figure in range(FIGURES):
-            part = slice(figure * self._arms, (figure + 1) * self._arms)
-            hessian[part, part] = self._precision[figure]
-            gradient[part] = self._precision[figure] @ (self._prior.mean[figure] - self.mode[figure])
-        for figures, slopes, residual, precision in self._terms(seen):
-            places = [figure * self._arms + seen.arm for figure in figures]
-            for one, slope in zip(places, slopes, strict=True):
-                np.add.at(gradient, one, slope * precision * residual)
-                for two, other in zip(places, slopes, strict=True):
-                    np.add.at(hessian, (one, two), slope * other * precision)
-        return hessian, gradient
+    def _forward(self, problem: int, seen: Observations, rows: Places) -> Forward:
+        log_batch, repeats = np.log(seen.batch[rows])[:, None], seen.repeats[rows][:, None]
+        makers = (_memory, _micro_step, _optimizer)
+        return lambda own: makers[problem](own, log_batch, repeats)
 
-    def _terms(self, seen: Observations) -> list[tuple[tuple[int, ...], tuple[Array, ...], Array, Array]]:
-        return [self._memory_term(seen), self._time_term(seen), self._optimizer_term(seen)]
+    def _inflation(self, seen: Observations) -> float:
+        """Return by how much the variance of the memory prior must grow for it not to be surprised."""
+        rows = np.flatnonzero(~np.isnan(seen.memory))
+        if not len(rows):
+            return 1.0
+        arm = seen.arm[rows]
+        mean = self._prior.mean[[FIXED, PER_SAMPLE]][:, arm][:, :, None]
+        expected = _memory(mean, np.log(seen.batch[rows])[:, None], seen.repeats[rows][:, None])
+        own = self._prior.covariance[[FIXED, PER_SAMPLE]][:, arm, arm]
+        variance = (expected.slopes[:, :, 0] ** 2 * own).sum(0) + expected.sd[:, 0] ** 2
+        return max(1.0, float(np.mean((seen.memory[rows] - expected.value[:, 0]) ** 2 / variance)))
 
-    def _memory_term(self, seen: Observations) -> tuple[tuple[int, ...], tuple[Array, ...], Array, Array]:
-        expected = log_memory(self.mode, seen.arm, seen.batch)
-        share = np.exp(self.mode[PER_SAMPLE, seen.arm] + np.log(seen.batch) - expected)
-        sd = _memory_sd(seen)
-        residual, precision = _or_nothing(seen.memory - expected, 1 / sd**2)
-        short = np.nan_to_num((expected - seen.at_least) / sd, nan=0.0)
-        # a censored measurement pulls like one at the truncated mean
-        hazard = np.where(short < FAR, -short, normal.density(short) / normal.below(np.maximum(short, FAR)))
-        pull = np.maximum(hazard * (hazard + short), 1e-6)
-        censored = ~np.isnan(seen.at_least)
-        residual = np.where(censored, sd * hazard / pull, residual)
-        precision = np.where(censored, pull / sd**2, precision)
-        return (FIXED, PER_SAMPLE), (1 - share, share), residual, precision
-
-    def _time_term(self, seen: Observations) -> tuple[tuple[int, ...], tuple[Array, ...], Array, Array]:
-        x, arm = self.mode, seen.arm
-        floor, start = x[FLOOR, arm], x[FLOOR, arm] + x[OVERHEAD, arm]
-        affine = np.logaddexp(start, x[SLOPE, arm] + np.log(seen.batch))
-        expected = log_micro_step(x, arm, seen.batch)
-        above = np.exp(SHARPNESS * (affine - expected))
-        of_start = above * np.exp(start - affine)
-        residual, precision = _or_nothing(seen.micro_step - expected, 1 / time_sd(expected - floor, seen.repeats) ** 2)
-        slopes = (1 - above + of_start, of_start, above - of_start)
-        return (FLOOR, OVERHEAD, SLOPE), slopes, residual, precision
-
-    def _optimizer_term(self, seen: Observations) -> tuple[tuple[int, ...], tuple[Array, ...], Array, Array]:
-        sd = OPTIMIZER_NOISE / np.sqrt(seen.repeats)
-        residual, precision = _or_nothing(seen.optimizer - self.mode[OPTIMIZER, seen.arm], 1 / sd**2)
-        return (OPTIMIZER,), (np.ones_like(residual),), residual, precision
-
-    def _weigh(self, seen: Observations) -> Array:
-        """Return sample weights: true likelihood over the Gaussian one, tempered until enough samples count."""
-        excess = self._true_log_likelihood(seen) - self._gaussian_log_likelihood(seen)
-        excess -= excess.max()
-        power = 1.0
-        while True:
-            weights = np.exp(power * excess)
-            weights /= weights.sum()
-            if 1 / (weights**2).sum() >= LEAST_EFFECTIVE:
-                return weights
-            power /= 2
-
-    def _true_log_likelihood(self, seen: Observations) -> Array:
-        x = self.samples
-        memory, sd = log_memory(x, seen.arm, seen.batch), _memory_sd(seen)[:, None]
-        fit = -0.5 * ((seen.memory[:, None] - memory) / sd) ** 2
-        over = normal.log_below((memory - seen.at_least[:, None]) / sd)
-        step = log_micro_step(x, seen.arm, seen.batch)
-        mode = log_micro_step(self.mode, seen.arm, seen.batch) - self.mode[FLOOR, seen.arm]
-        timed = -0.5 * ((seen.micro_step[:, None] - step) / time_sd(mode, seen.repeats)[:, None]) ** 2
-        return np.nan_to_num(fit).sum(0) + np.nan_to_num(over).sum(0) + np.nan_to_num(timed).sum(0)
-
-    def _gaussian_log_likelihood(self, seen: Observations) -> Array:
-        moved = self.samples - self.mode[:, :, None]
-        total = np.zeros(SAMPLES)
-        for figures, slopes, residual, precision in self._terms(seen)[:2]:
-            shift = sum(slope[:, None] * moved[f, seen.arm] for f, slope in zip(figures, slopes, strict=True))
-            total -= 0.5 * (precision[:, None] * (residual[:, None] - shift) ** 2).sum(0)
-        return total
+    def _fit(
+        self,
+        figures: tuple[int, ...],
+        arm: Places,
+        target: Array,
+        bound: Array,
+        draws: Array,
+        forward: Forward,
+        scale: float,
+    ) -> Array:
+        """Fit every sample to its own copy of the rows; return each one's misfit (sum of squared residuals)."""
+        chosen = list(figures)
+        start = self._prior.mean[chosen][:, :, None] + math.sqrt(scale) * self._deviation[chosen]
+        if not len(arm):
+            self.samples[chosen] = start
+            return np.zeros(SAMPLES)
+        arms, local = np.unique(arm, return_inverse=True)
+        covariance = self._prior.covariance[chosen] * scale
+        inner = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]])
+        fitted, misfits = _gauss_newton(start[:, arms], inner, local, target, bound, draws, forward)
+        moved = inner @ (fitted - start[:, arms])
+        self.samples[chosen] = start + covariance[:, :, arms] @ moved
+        return misfits
 
 
-def time_sd(log_over_floor: Array, repeats: Array) -> Array:
-    """Return the standard deviation of a row's measured log micro-step around its arm's curve."""
-    flat = flatness(log_over_floor)
-    return np.sqrt(misfit(flat) ** 2 + noise(flat) ** 2 / repeats)
+def _gauss_newton(
+    start: Array, precision: Array, local: Places, target: Array, bound: Array, draws: Array, forward: Forward
+) -> tuple[Array, Array]:
+    count, arms, samples = start.shape
+    prior = np.zeros((count * arms, count * arms))
+    for figure in range(count):
+        part = slice(figure * arms, (figure + 1) * arms)
+        prior[part, part] = precision[figure]
+    places = (np.arange(count)[:, None] * arms + local).ravel()
+    rows = np.tile(np.arange(len(local)), count)
+    x = start
+    for _ in range(STEPS):
+        expected = forward(x[:, local])
+        residual = _residual(expected, target, bound, draws)
+        jacobian = np.zeros((samples, len(local), count * arms))
+        # a bound that is kept pulls at nothing
+        pulls = expected.slopes * (residual != 0) / expected.sd
+        jacobian[:, rows, places] = pulls.reshape(-1, samples).T
+        back = (start - x).reshape(-1, samples).T
+        gradient = back @ prior + (jacobian * residual.T[:, :, None]).sum(1)
+        hessian = prior + jacobian.transpose(0, 2, 1) @ jacobian
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        largest = np.abs(step).max(1, keepdims=True)
+        step = step * np.minimum(1.0, LARGEST_STEP / np.maximum(largest, 1e-12))
+        x = x + step.T.reshape(x.shape)
+        if largest.max() < CLOSE:
+            break
+    residual = _residual(forward(x[:, local]), target, bound, draws)
+    return x, (residual**2).sum(0)
 
 
-def _memory_sd(seen: Observations) -> Array:
-    return np.sqrt(MEMORY_MISFIT**2 + MEMORY_NOISE**2 / seen.repeats)
+def _residual(expected: Expected, target: Array, bound: Array, draws: Array) -> Array:
+    """Return residuals in standard deviations, (rows, samples); for a bound, only by how much it is broken."""
+    off = (target[:, None] - expected.value) / expected.sd + draws
+    short = np.maximum((bound[:, None] - expected.value) / expected.sd + draws, 0.0)
+    return np.where(np.isnan(target)[:, None], short, off)
 
 
-def _or_nothing(residual: Array, precision: Array) -> tuple[Array, Array]:
-    known = ~np.isnan(residual)
-    return np.where(known, residual, 0.0), np.where(known, precision, 0.0)
+def _memory(own: Array, log_batch: Array, repeats: Array) -> Expected:
+    value = log_memory(own[0], own[1], log_batch)
+    share = np.exp(own[1] + log_batch - value)
+    sd = np.sqrt(MEMORY_MISFIT**2 + MEMORY_NOISE**2 / repeats)
+    return Expected(value, np.stack([1 - share, share]), np.broadcast_to(sd, value.shape))
+
+
+def _micro_step(own: Array, log_batch: Array, repeats: Array) -> Expected:
+    floor, overhead, slope = own
+    value = log_micro_step(floor, overhead, slope, log_batch)
+    affine = np.logaddexp(floor + overhead, slope + log_batch)
+    above = np.exp(SHARPNESS * (affine - value))
+    of_start = above * np.exp(floor + overhead - affine)
+    flat = flatness(value - floor)
+    sd = np.sqrt(misfit(flat) ** 2 + noise(flat) ** 2 / repeats)
+    return Expected(value, np.stack([1 - above + of_start, of_start, above - of_start]), sd)
+
+
+def _optimizer(own: Array, log_batch: Array, repeats: Array) -> Expected:
+    value = own[0] + 0 * log_batch
+    sd = np.broadcast_to(OPTIMIZER_NOISE / np.sqrt(repeats), value.shape)
+    return Expected(value, np.ones((1, *value.shape)), sd)

@@ -46,7 +46,7 @@ class Prediction(Protocol):
 
     @property
     def bytes(self) -> float:
-        """Expected peak."""
+        """Expected peak, as the card reports it."""
 
     @property
     def rel_sigma(self) -> float:

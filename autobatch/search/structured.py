@@ -54,8 +54,8 @@ class StructuredSampler(CandidateSampler):
         """Return the probe with the most expected gain per second; none when what is left is not worth it."""
         view = self._outlook
         view.learn(facts)
-        possible = view.chance_to_fit >= HOPELESS
-        if not possible.any():
+        possible = (view.chance_to_fit >= HOPELESS) & ~view.tried
+        if view.incumbent is None and not possible.any():
             return Decision(None, "nothing is expected to fit", 0.0)
         gain = np.where(possible, view.gain, 0.0)
         best_gain = float(gain.max())

@@ -1,0 +1,60 @@
+"""The shape prior of a recorded model: from its preset, where there is one of that name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from autobatch.errors import UsageError
+from autobatch.estimate import memory
+from autobatch.search.prior import Predict
+from autobatch.settings import Configuration
+from autobatch.workload import presets
+from autobatch.workload.spec import Lengths, Lora, Model, Workload
+from benchmarks.replay_surfaces import Surface
+
+BARE_LOOP = memory.Loop(embeddings_full=False, t5_fused=False)
+"""How the surfaces were recorded: no Trainer."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A prediction as it is held against the card: context and libraries included."""
+
+    bytes: float
+    rel_sigma: float
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The workload that was recorded, and what its shapes predict."""
+
+    workload: Workload
+    predict: Predict | None
+
+
+def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Shapes:
+    """Return the recorded workload; without a preset of that name there is no prior."""
+    try:
+        preset = presets.load(surface.model)
+    except UsageError:
+        model = Model(surface.model, surface.model, "seq2seq" if surface.target_length else "causal")
+        return Shapes(Workload(model, effective_batch=effective_batch), None)
+    workload = replace(preset, lora=_adapter(surface), lengths=_lengths(surface), effective_batch=effective_batch)
+    return Shapes(workload, partial(_predict, workload) if with_prior else None)
+
+
+def _predict(workload: Workload, configuration: Configuration) -> Expected:
+    found = memory.predict(workload, configuration, loop=BARE_LOOP)
+    return Expected(found.used_bytes, found.rel_sigma)
+
+
+def _adapter(surface: Surface) -> Lora:
+    if surface.target_length is None:
+        return Lora(r=16, alpha=32, dropout=0.05, target_modules="all-linear")
+    return Lora(r=64, target_modules=("q", "k", "v", "o", "q_proj", "k_proj", "v_proj", "out_proj"))
+
+
+def _lengths(surface: Surface) -> Lengths:
+    target = (surface.target_length,) * 2 if surface.target_length else ()
+    return Lengths((surface.source_length,) * 2, target)
