@@ -8,7 +8,7 @@ from typing import Any
 
 from autobatch.errors import UsageError
 from autobatch.workload.lines import Csv, JsonLines
-from autobatch.workload.tables import MAX_WHOLE_BYTES, Folder, Row, Table, Whole, check_size, parse_json
+from autobatch.workload.tables import MAX_ROW_BYTES, MAX_WHOLE_BYTES, Folder, Row, Table, Whole, check_size, parse_json
 
 _ENDINGS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": JsonLines,
@@ -48,7 +48,7 @@ def _opened(path: Path) -> Table:
 def _json(path: Path) -> Table:
     """Read a JSON document: a list of objects, columns of lists, or either under one name; else JSON Lines."""
     with path.open("rb") as file:
-        lines = [line for line in (file.readline(MAX_WHOLE_BYTES) for _ in range(2)) if line.strip()]
+        lines = [line for line in (file.readline(MAX_ROW_BYTES) for _ in range(2)) if line.strip()]
     if len(lines) > 1 and all(line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}") for line in lines):
         return JsonLines(path)
     check_size(path, MAX_WHOLE_BYTES)

@@ -117,7 +117,7 @@ def _found(model: str) -> Workload:
         return presets.read(Path(model))
     if presets.find(model) and not model.startswith((".", "/")):
         return _with_weights(presets.load(model))
-    if Path(model).is_dir():
+    if model and Path(model).is_dir():
         return _of_directory(Path(model))
     folder = cached(model) if _HUB_ID.fullmatch(model) else None
     if folder:

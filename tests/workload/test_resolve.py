@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from autobatch.errors import UsageError
+from autobatch.workload import resolve as module
+from autobatch.workload.resolve import family_of, resolve
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "vocab_size": 100,
+    "max_position_embeddings": 256,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.40.0",
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def fetched(cache):
+    """Put a model into the cache, as the hub's client does."""
+
+    def put(hub_id: str, config: dict) -> str:
+        repository = cache / f"models--{hub_id.replace('/', '--')}"
+        folder = repository / "snapshots" / "0123456789abcdef"
+        folder.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123456789abcdef")
+        (folder / "config.json").write_text(json.dumps(config))
+        return str(folder)
+
+    return put
+
+
+def test_a_local_folder_is_read_as_plain_data(tmp_path):
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    workload = resolve(str(folder))
+    model = workload.model
+    assert (model.name, model.family, model.path, model.parameters) == ("my-model", "causal", str(folder), None)
+    assert model.config["hidden_size"] == 64
+    assert "architectures" not in model.config
+    assert workload.max_source_length == 256
+    assert workload.max_target_length is None
+    assert any("cut" in note for note in workload.notes)
+    assert any("--data" in note for note in workload.notes)
+
+
+def test_a_cached_hub_id_is_found(fetched):
+    folder = fetched("some/llama", LLAMA)
+    model = resolve("some/llama").model
+    assert (model.hub_id, model.path, model.trust_remote_code) == ("some/llama", folder, False)
+
+
+def test_a_preset_takes_its_weights_from_the_cache(fetched):
+    assert resolve("kobart").model.path is None
+    folder = fetched("digit82/kobart-summarization", {})
+    model = resolve("kobart").model
+    assert (model.path, model.config["d_model"]) == (folder, 768)
+
+
+@pytest.mark.parametrize("revision", ["../../../etc", "", "0123", "nothere0123456789"])
+def test_a_strange_revision_is_no_model(cache, fetched, revision):
+    fetched("some/llama", LLAMA)
+    (cache / "models--some--llama" / "refs" / "main").write_text(revision)
+    with pytest.raises(UsageError, match="cache"):
+        resolve("some/llama")
+
+
+def test_remote_code_is_trusted_only_when_asked(fetched):
+    fetched("some/own", {**LLAMA, "auto_map": {"AutoModel": "code.py"}})
+    assert not resolve("some/own").model.trust_remote_code
+    assert any("--trust-remote-code" in note for note in resolve("some/own").notes)
+    trusted = resolve("some/own", trust_remote_code=True)
+    assert trusted.model.trust_remote_code
+    assert not any("--trust-remote-code" in note for note in trusted.notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}, "seq2seq"),
+        ({"model_type": "mbart"}, "seq2seq"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "causal"),
+        ({"architectures": ["Qwen3ForCausalLM"], "is_encoder_decoder": False}, "causal"),
+    ],
+)
+def test_families(config, family):
+    assert family_of(config, "it") == family
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"architectures": ["BertForMaskedLM"]}, {}, {"architectures": []}, {"architectures": "LlamaForCausalLM"}],
+)
+def test_no_language_model_is_an_error(config):
+    with pytest.raises(UsageError, match="neither an encoder-decoder nor a causal"):
+        family_of(config, "it")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": ' * 2000, "\xff\xfe"])
+def test_a_broken_configuration_is_an_error(tmp_path, text):
+    (tmp_path / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError):
+        resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "do"),
+    [
+        ("kobrat", "no preset and no folder", "kobart"),
+        ("digit83/kobart-summarisation", "not in the local Hugging Face cache", "hf download"),
+        ("/nowhere/at/all", "no preset and no folder", "autobatch models"),
+        ("mine.yaml", "cannot be read", "path"),
+        ("", "no preset and no folder", "autobatch models"),
+    ],
+)
+def test_an_unknown_model_says_what_to_do(said, what, do):
+    with pytest.raises(UsageError) as caught:
+        resolve(said)
+    assert what in caught.value.what
+    assert do in caught.value.do
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "quantization"),
+    [
+        ({}, "lora", "nf4"),
+        ({"method": "qlora"}, "lora", "nf4"),
+        ({"method": "full"}, "full", "none"),
+        ({"method": "lora"}, "lora", "nf4"),
+        ({"quantization": "int8"}, "lora", "int8"),
+        ({"method": "lora", "quantization": "none"}, "lora", "none"),
+    ],
+)
+def test_the_method_may_be_another(asked, method, quantization):
+    workload = resolve("llama-3.2-korean-3b", **asked)
+    assert (workload.method, workload.quantization) == (method, quantization)
+
+
+def test_impossible_methods_are_errors():
+    with pytest.raises(UsageError, match="no method"):
+        resolve("kobart", method="prompt")
+    with pytest.raises(UsageError, match="cannot be trained in full"):
+        resolve("kobart", quantization="nf4")
+
+
+def test_the_cache_is_where_the_hubs_client_keeps_it(monkeypatch):
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert str(module._cache()).endswith("/.cache/huggingface/hub")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert str(module._cache()) == "/x/huggingface/hub"
+    monkeypatch.setenv("HF_HOME", "/y")
+    assert str(module._cache()) == "/y/hub"
