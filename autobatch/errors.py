@@ -22,9 +22,10 @@ class AutobatchError(Exception):
     exit_code = EXIT_USAGE
 
     def __init__(self, what: str, do: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.do = do
+        # libraries' messages, which some of ours quote, have line breaks
+        self.what = " ".join(what.split())
+        self.do = " ".join(do.split())
+        super().__init__(self.what)
 
 
 class UsageError(AutobatchError):
