@@ -82,7 +82,7 @@ def _formats() -> tuple[Format, ...]:
     presets_texts = tuple(path.read_bytes() for path in sorted(_MODELS.glob("*.yaml")))
     texts = [{"text": f"문서 {n} " * 20, "summary": '요약 "인용", 쉼표\n' * n} for n in range(1, 6)]
     lines = "\n".join(json.dumps(row, ensure_ascii=n % 2 == 0) for n, row in enumerate(texts)).encode()
-    table = 'text,summary\n"a ""quoted"" text",b\n"line\nbreak",c\nplain,d\n'.encode()
+    table = b'text,summary\n"a ""quoted"" text",b\n"line\nbreak",c\nplain,d\n'
     document = json.dumps(texts, ensure_ascii=False, indent=1).encode()
     return (
         Format("YAML", ".yaml", read_yaml, presets_texts),
@@ -101,11 +101,11 @@ def _read_data(path: Path) -> object:
 
 
 def _parquet(texts: list[dict[str, str]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), sink)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist(texts), sink)
     return bytes(sink.getvalue())
 
 
@@ -140,13 +140,14 @@ def _insert(generator: random.Random, content: bytearray, trap: bytes) -> None:
 
 _FAULTS = (_flip, _cut, _double, _insert, _insert)
 _POISONS = (
-    b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\t", b'"', b"'", b"\\", b"\\ud800", b"[", b"{", b"]", b"}", b": ", b"- ", b"? ",
-    b"&a ", b"*a", b"&a [*a]", b"<<: *a\n", b"!!binary x", b"!!set {a}", b"%YAML 9.9\n", b"---\n", b"...\n", b"| \n", b">9\n",
-    b"!!python/object/apply:os.mkdir ['TRAP']", b"!!python/name:os.system ", b"!!python/object/new:os.mkdir ['TRAP']",
-    b"[" * 100, b"[" * 20_000, b"{" * 20_000, b'{"a":' * 5000, b"- " * 20_000, b"? " * 20_000, b"a: &a [a, a]\n",
-    b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n", b"9" * 5000, b"1:" * 20_000, b"1e999999", b"-.inf", b".nan",
-    b"0x" + b"f" * 50_000, b'"' * 20_000, b"\\" * 20_000, b"a" * 100_000, b"\n" * 50_000, b",", b"\r", b"\r\n", b"NaN", b"PAR1",
-    b"\xf0\x9f\x98\x80", "é".encode("utf-16"), b"\xef\xbb\xbf", b"'''", b"#", b"2024-99-99", b"=", b"0o9", b"~: ~\n",
+    b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\t", b'"', b"'", b"\\", b"\\ud800", b"[", b"{", b"]", b"}", b": ", b"- ",
+    b"? ", b"&a ", b"*a", b"&a [*a]", b"<<: *a\n", b"!!binary x", b"!!set {a}", b"%YAML 9.9\n", b"---\n", b"...\n",
+    b"| \n", b">9\n", b"!!python/object/apply:os.mkdir ['TRAP']", b"!!python/name:os.system ",
+    b"!!python/object/new:os.mkdir ['TRAP']", b"[" * 100, b"[" * 20_000, b"{" * 20_000, b'{"a":' * 5000, b"- " * 20_000,
+    b"? " * 20_000, b"a: &a [a, a]\n", b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n", b"9" * 5000,
+    b"1:" * 20_000, b"1e999999", b"-.inf", b".nan", b"0x" + b"f" * 50_000, b'"' * 20_000, b"\\" * 20_000, b"a" * 100_000,
+    b"\n" * 50_000, b",", b"\r", b"\r\n", b"NaN", b"PAR1", b"\xf0\x9f\x98\x80", b"\xff\xfe\xe9\x00", b"\xef\xbb\xbf",
+    b"'''", b"#", b"2024-99-99", b"=", b"0o9", b"~: ~\n",
 )  # fmt: skip
 
 
