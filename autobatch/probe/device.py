@@ -57,6 +57,8 @@ class Meter(Protocol):
     """Memory of the device, as this process uses it."""
 
     total_bytes: int
+    card: str | None
+    """Name of the card; None on the CPU."""
 
     def start(self) -> None:
         """Make the device ready: its context, and the cap on its memory."""
@@ -104,11 +106,13 @@ class CudaMeter:
         self._cap = cap_bytes
         self._others = self._card_used() or 0
         self.total_bytes = 0
+        self.card: str | None = None
 
     def start(self) -> None:
         """Create the context, then cap the allocator, context and libraries subtracted."""
         torch.cuda.synchronize()
-        total = torch.cuda.get_device_properties(0).total_memory
+        properties = torch.cuda.get_device_properties(0)
+        total, self.card = properties.total_memory, properties.name
         self.total_bytes = min(self._cap or total, total)
         room = max(0, self.total_bytes - self._context() - LIBRARIES_BYTES)
         # Below 1 in any case: a driver that spills to the host's memory (WSL2) would not fail but crawl.
@@ -160,6 +164,7 @@ class HostMeter:
 
     def __init__(self, cap_bytes: int | None) -> None:
         self.total_bytes = cap_bytes or host_limit().bytes
+        self.card: str | None = None
 
     def start(self) -> None:
         """Do nothing: the host is ready."""

@@ -14,6 +14,7 @@ from autobatch.probe.device import Peak
 from autobatch.probe.schedule import accumulation
 from autobatch.probe.session import Session
 from autobatch.probe.timing import starvation_s
+from autobatch.probe.utilization import mfu
 from autobatch.verdict import Measurements
 
 Figures = dict[str, float | int | None]
@@ -47,6 +48,7 @@ def speed(session: Session) -> Figures:
         "step_s": step,
         "samples_per_s": samples_per_s,
         "tokens_per_s": samples_per_s * session.material.tokens_per_sample,
+        "mfu": mfu(configuration, recorder.expected_cost, current.seconds, session.meter.card),
         "steps_timed": len(recorder.waits),
         "loader_wait_fraction": wait / step,
     }

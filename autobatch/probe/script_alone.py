@@ -1,0 +1,56 @@
+"""Whether a script fails by itself too: run once more with its own settings, but with its output sent to scratch.
+
+    python -m autobatch.probe.script_alone FOLDER
+
+Left quite alone it would write checkpoints to the person's own folders, and train for hours where it does not fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+STEPS = 2
+PATIENCE_S = 90.0
+"""What has not failed by then is taken for a script that does not."""
+
+
+def fails(folder: Path, error: BaseException) -> bool | None:
+    """Run a probe's script alone; tell whether it raises the same kind of exception.
+
+    Returns:
+        None where it took too long to tell.
+
+    """
+    command = [sys.executable, "-m", __name__, str(folder)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return done.returncode != 0 and type(error).__name__ in done.stderr
+
+
+def main(folder: str) -> None:
+    """Run the script of `request.json` with nothing but its output redirected, for a few steps."""
+    from autobatch.probe.script import QUIET, execute
+    from autobatch.probe.script_command import parse
+    from autobatch.probe.script_patch import Overlay, install, silent
+    from autobatch.request import ProbeRequest
+
+    def train(trainer: Any, original: Any) -> None:  # noqa: ANN401 - a Trainer and its method
+        original(trainer)
+        os._exit(0)
+
+    request = ProbeRequest.from_json((Path(folder) / "request.json").read_text(encoding="utf-8"))
+    os.environ.update(QUIET)
+    install(Overlay(silent(Path(folder), STEPS)), train)
+    execute(parse(request.workload.script or ()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

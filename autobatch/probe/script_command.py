@@ -1,0 +1,76 @@
+"""A person's own command line, `python train.py ARGS`, as something that can run inside the probe's process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autobatch.errors import UsageError
+
+_LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
+_FLAGS = frozenset({"-u", "-O", "-OO", "-B", "-E", "-I", "-s", "-S", "-q"})
+_FLAGS_WITH_VALUE = frozenset({"-W", "-X"})
+
+
+@dataclass(frozen=True)
+class Command:
+    """A Python program and its arguments."""
+
+    kind: Literal["file", "module"]
+    program: str
+    """Path of the file, or name of the module."""
+    arguments: tuple[str, ...]
+
+
+def parse(words: Sequence[str]) -> Command:
+    """Read a command line.
+
+    Args:
+        words: `python train.py ARGS`, `python -m package.train ARGS` or `train.py ARGS`.
+
+    Raises:
+        UsageError: it is no Python program, its file is missing, or it needs another interpreter than this one.
+
+    """
+    if not words:
+        raise UsageError("There is no command after --.", "Write it as: autobatch search -- python train.py ARGS")
+    first = Path(words[0]).name
+    if first in _LAUNCHERS:
+        what = f"{first} starts processes of its own, which a probe cannot look into."
+        raise UsageError(what, "Write the program itself: autobatch search -- python train.py ARGS")
+    if not first.startswith("python"):
+        return _program(list(words))
+    _check_interpreter(words[0])
+    return _program(_without_flags(list(words[1:])))
+
+
+def _without_flags(words: list[str]) -> list[str]:
+    while words and (words[0] in _FLAGS or words[0] in _FLAGS_WITH_VALUE):
+        words = words[2:] if words[0] in _FLAGS_WITH_VALUE else words[1:]
+    return words
+
+
+def _program(words: list[str]) -> Command:
+    if len(words) > 1 and words[0] == "-m":
+        return Command("module", words[1], tuple(words[2:]))
+    if not words or words[0].startswith("-"):
+        what = f"{' '.join(words) or 'python'} names no program."
+        raise UsageError(what, "Give a file or -m MODULE: autobatch search -- python train.py ARGS")
+    if not Path(words[0]).is_file():
+        raise UsageError(f"There is no file {words[0]}.", "Name the script, as seen from the current folder.")
+    return Command("file", words[0], tuple(words[1:]))
+
+
+def _check_interpreter(name: str) -> None:
+    """Refuse an interpreter of another environment, which has other libraries; a bare `python` means this one."""
+    if os.sep not in name:
+        return
+    found = shutil.which(name)
+    if found is None or Path(found).absolute().parent != Path(sys.executable).absolute().parent:
+        what = f"The script is to run under {name}, and autobatch runs under {sys.executable}."
+        raise UsageError(what, "Install autobatch in the script's environment, and run it there.")
