@@ -28,7 +28,7 @@ def plain(text: object) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"# {plain(report.study.name)}"
     yield from ("", f"{plain(report.study.model)}, {report.study.trials:,} trials, {report.made:%Y-%m-%d %H:%M %Z}")
-    yield from ("", "## Answer", "", "```text", *report.lines, "```")
+    yield from ("", "## Answer", "", *(_item(line) for line in report.lines))
     if report.finalists:
         yield from ("", "## Evidence: the best trials", "", _row(_HEADINGS), _row(["---"] * len(_HEADINGS)))
         yield from (_row(_finalist(trial)) for trial in report.finalists)
@@ -41,6 +41,13 @@ def _lines(report: Report) -> Iterator[str]:
     machine = report.study.facts(attributes.MACHINE)
     if machine:
         yield from ("", "## Machine", "", *(f"- {plain(name)}: {plain(value)}" for name, value in machine.items()))
+
+
+def _item(line: str) -> str:
+    """Return a line of the answer as an item of a list; one that is indented belongs to the one before it."""
+    lead = "  - " if line.startswith(" ") else "- "
+    name, found, command = line.partition("Next: ")
+    return f"{lead}Next: `{command.replace('`', ' ')}`" if found and not name else lead + plain(line)
 
 
 def _finalist(trial: Trial) -> Sequence[object]:

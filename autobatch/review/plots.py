@@ -19,11 +19,18 @@ def plot(figure: Figure) -> graph_objects.Figure:
     made = graph_objects.Figure([_trace(series) for series in figure.series if series.points])
     axis: dict[str, Any] = {"title": {"text": figure.x_label}}
     if figure.x_scale == "log2":
-        ticks = sorted({x for series in figure.series if series.mark == "points" for x, _ in series.points})
+        ticks = sorted({x for series in figure.series if series.mark not in _DASHES for x, _ in series.points})
         axis |= {"type": "log", "tickvals": ticks, "ticktext": [f"{x:g}" for x in ticks]}
+    if figure.x_scale == "whole":
+        axis |= {"dtick": 1}
     for level in figure.levels:
         line = made.add_hline if level.axis == "y" else made.add_vline
-        line(level.value, line={"color": _BAD, "dash": "dash", "width": 1}, annotation_text=level.name)
+        line(
+            level.value,
+            line={"color": _BAD, "dash": "dash", "width": 1},
+            annotation_text=level.name,
+            annotation_position="top left",
+        )
     made.update_layout(
         title={"text": figure.title},
         xaxis=axis,

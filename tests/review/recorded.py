@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.study import StudyDirection  # noqa: F401 - the tests take it from here
 from optuna.trial import TrialState, create_trial
 
 from autobatch import attributes
