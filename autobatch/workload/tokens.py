@@ -23,7 +23,9 @@ FIRST_ID = 4
 _DEFAULT_VOCABULARY = 32_000
 
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff\u3130-\u318f]")
-_RUNS = re.compile(rf"{_HANGUL.pattern}+|[A-Za-z]+|[0-9]+|\s+|.", re.DOTALL)
+_RUNS = re.compile(rf"{_HANGUL.pattern}+|[A-Za-z]+|[0-9]+|\S")
+"""White space is no token: vocabularies fold it into the next word."""
+_REMEMBERED = 100_000
 _LETTERS_PER_TOKEN = 4
 _DIGITS_PER_TOKEN = 2
 _HANGUL_PER_TOKEN = {
@@ -92,20 +94,26 @@ class EstimatedTokenizer:
     estimated = True
 
     def __init__(self, vocabulary: int) -> None:
-        self._vocabulary = max(vocabulary, FIRST_ID + 1)
+        self._span = max(1, vocabulary - FIRST_ID)
         self._hangul = _HANGUL_PER_TOKEN.get(vocabulary, _HANGUL_UNKNOWN)
+        self._known: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
         """Return an id for every piece, and one for the end."""
-        span = self._vocabulary - FIRST_ID
-        return [FIRST_ID + zlib.crc32(piece.encode(errors="replace")) % span for piece in [*self._pieces(text), ""]]
-
-    def _pieces(self, text: str) -> list[str]:
-        pieces: list[str] = []
+        ids: list[int] = []
         for run in _RUNS.findall(text):
-            if not run.isspace():  # vocabularies fold a space into the next word
-                pieces.extend(_cut(run, self._length(run[0])))
-        return pieces
+            ids += self._known.get(run) or self._learned(run)
+        return [*ids, self._hashed("")]
+
+    def _learned(self, run: str) -> list[int]:
+        """Return the ids of a run met for the first time, and remember them: words come again."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[run] = [self._hashed(piece) for piece in _cut(run, self._length(run[0]))]
+        return self._known[run]
+
+    def _hashed(self, piece: str) -> int:
+        return FIRST_ID + zlib.crc32(piece.encode(errors="replace")) % self._span
 
     def _length(self, first: str) -> float:
         if first.isascii():
