@@ -40,18 +40,19 @@ class Allocator:
 
     def allocate(self, size: int) -> Block:
         """Return a block of at least `size` bytes."""
-        size = max(_ROUND, -(-size // _ROUND) * _ROUND)
+        size = -(-size // _ROUND) * _ROUND or _ROUND
         small = size <= _SMALL
         pool = self._pools[small]
-        index = bisect_left(pool, (size, -1))
+        index = bisect_left(pool, (size,))
         block = pool.pop(index)[2] if index < len(pool) else self._segment(size, small=small)
         block.free = False
         if block.size - size > (_ROUND - 1 if small else _SMALL):
-            self._split(block, size)
+            self._split(block, size, pool)
         self.count += 1
         self.total += size
         self.allocated += block.size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        if self.allocated > self.peak_allocated:
+            self.peak_allocated = self.allocated
         return block
 
     def release(self, block: Block) -> None:
@@ -86,14 +87,14 @@ class Allocator:
         self._next_address += total
         return Block(self._next_address - total, total, small=small)
 
-    def _split(self, block: Block, size: int) -> None:
+    @staticmethod
+    def _split(block: Block, size: int, pool: list[tuple[int, int, Block]]) -> None:
         rest = Block(block.address + size, block.size - size, small=block.small)
-        rest.before, rest.after = block, block.after
+        rest.before, rest.after, rest.free = block, block.after, True
         if block.after is not None:
             block.after.before = rest
         block.after, block.size = rest, size
-        rest.free = True
-        insort(self._pools[block.small], (rest.size, rest.address, rest))
+        insort(pool, (rest.size, rest.address, rest))
 
     @staticmethod
     def _take(pool: list[tuple[int, int, Block]], block: Block) -> None:

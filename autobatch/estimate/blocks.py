@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from autobatch.estimate.network import Module, Network, Norm
+from autobatch.estimate.network import FULL, Module, Network, Norm
 from autobatch.estimate.tape import Tensor
 
 _GELU_COMPOSED = frozenset({"gelu_new"})
@@ -148,7 +148,7 @@ class Model:
     ) -> Tensor:
         embedded = self._embed(batch, length, trained=checkpointing)
         x = self._place(embedded, length, index)
-        biases = self._biases(batch, length, memory, index)
+        biases = self._biases(batch, length, memory, index, trained=checkpointing)
         for layer in layers:
             run = self._runner(layer, batch)
             inputs = [t for t in (x, memory, *biases) if t is not None]
@@ -186,7 +186,10 @@ class Model:
             x = self.outer_norms[index](x)
         return self._drop(x)
 
-    def _biases(self, batch: int, length: int, memory: Tensor | None, index: int) -> list[Tensor]:
+    def _biases(
+        self, batch: int, length: int, memory: Tensor | None, index: int, *, trained: bool
+    ) -> list[Tensor]:
+        """Make T5's position biases. That of cross attention is zero, but marked as trained under checkpointing."""
         if self.shape.block != "t5":
             return []
         heads, numerics = self.shape.heads, self.network.numerics
@@ -194,7 +197,7 @@ class Model:
         if memory is None:
             return [own]
         keys = memory.numel // (batch * self.shape.width)
-        return [own, self.tape.new(heads * length * keys, numerics.compute)]
+        return [own, self.tape.new(heads * length * keys, numerics.compute, trained=trained)]
 
     def _drop(self, x: Tensor) -> Tensor:
         return self.tape.dropout(x, self.shape.dropout) if self.shape.block != "llama" else x
@@ -204,7 +207,7 @@ class Model:
         if self.network.numerics.liger:
             return self._fused_loss(x)
         logits = tape.linear(x, self.network.head, self.shape.vocabulary)
-        full = tape.cast(logits, 4)
+        full = tape.cast(logits, FULL)
         return self._cross_entropy(full)
 
     def _seq2seq_loss(self, x: Tensor) -> Tensor:
@@ -214,11 +217,12 @@ class Model:
         logits = tape.linear(x, self.network.head, self.shape.vocabulary)
         if self.shape.block == "bart":
             logits = tape.op(logits.numel, 4, (logits,))
-        return self._cross_entropy(tape.cast(logits, 4))
+        return self._cross_entropy(logits)
 
     def _cross_entropy(self, logits: Tensor) -> Tensor:
+        """Take the logarithm of the softmax in fp32, straight from the logits, and the loss of it."""
         tape = self.tape
-        logarithms = tape.unary(logits, save_output=True)
+        logarithms = tape.unary(logits, save_output=True, width=FULL)
         return tape.op(1, 4, (logarithms,), (logarithms,))
 
     def _fused_loss(self, x: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class Loop:
     nested_scales: bool = False
     """nf4 scales are quantised themselves."""
     t5_fused: bool = True
-    """T5 runs fused attention; older releases of transformers write its scores out."""
+    """T5 attends by `scaled_dot_product_attention`; older releases of transformers write its scores out."""
     fresh: bool = True
     """Each micro-batch runs in a process of its own; else one process runs several, the smallest first."""
     accumulates: bool = True

@@ -187,39 +187,53 @@ class Network:
         return [parameter for parameter in self.parameters if parameter.trained]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: int, bias: Tensor | None = None) -> Tensor:
-        """Attend: fused where it can be, else with scores written out. Sizes: elements of [batch, heads, length, head]."""
+        """Attend as the library does; sizes are elements of [batch, heads, length, head width].
+
+        The fused kernels take no bias that is trained, and in fp32 no groups of heads: then the scores are written out.
+        """
         rows = q.numel // self.shape.projected
         keys = k.numel // (self.shape.kv_heads * self.shape.head_width)
         scores = self.shape.heads * rows * keys // batch
         if self.numerics.attention == "eager":
             return self._eager(q, k, v, scores, bias)
-        if self.numerics.compute == FULL and self.shape.kv_heads < self.shape.heads:
-            return self._math(q, k, v, scores)
-        return self._fused(q, k, v, scores, bias)
+        grouped = self.shape.kv_heads < self.shape.heads
+        if (bias is not None and bias.trained) or (grouped and self.numerics.compute == FULL):
+            return self._composed(q, k, v, scores, bias)
+        return self._fused(q, k, v, bias)
 
-    def _fused(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         tape, shape = self.tape, self.shape
         q, k, v = (tape.cast(t, self.numerics.compute) for t in (q, k, v))
-        if bias is not None:
-            bias = tape.cast(bias, self.numerics.compute)
         rows = q.numel // shape.projected
-        sums = tape.new(rows * shape.heads, 4)
-        scratch = rows * shape.heads * 4
-        if self.numerics.compute == HALF:  # flash attention
-            scratch += 4 * rows * shape.heads * (-(-shape.head_width // 32) * 32)
-            scratch += 2 * (q.numel - k.numel) * 2 if shape.kv_heads < shape.heads else 0
-        if bias is not None and bias.trained:
-            scratch += scores * self.numerics.compute
-        inputs = (q, k, v) if bias is None else (q, k, v, bias)
-        return tape.op(q.numel, q.width, inputs, (*inputs, sums), save_output=True, scratch=scratch)
+        sums = tape.new(rows * shape.heads, FULL)
+        scratch = rows * shape.heads * FULL
+        if self.numerics.compute == HALF and bias is None:  # flash attention sums gradients in fp32
+            scratch += FULL * rows * shape.heads * (-(-shape.head_width // 32) * 32)
+            scratch += 2 * HALF * (q.numel - k.numel) if shape.kv_heads < shape.heads else 0
+        kept = (q, k, v, sums) if bias is None else (q, k, v, sums, tape.cast(bias, self.numerics.compute))
+        return tape.op(q.numel, q.width, (q, k, v), kept, save_output=True, scratch=scratch)
 
-    def _math(self, q: Tensor, k: Tensor, v: Tensor, scores: int) -> Tensor:
+    def _composed(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
+        """Attend in elementary operations, in fp32, as `scaled_dot_product_attention` does where no kernel serves."""
         tape = self.tape
-        k, v = self._by_head(k), self._by_head(v)
-        q, k = tape.unary(q), tape.unary(k)
-        weights = tape.op(scores, q.width, (q, k), (q, k))
-        weights = tape.unary(weights, save_output=True)
-        return tape.op(q.numel, q.width, (weights, v), (weights, v))
+        q, k, v = (tape.cast(t, FULL) for t in (q, k, v))
+        q, k, v = tape.unary(q), self._by_head(k), self._by_head(v)
+        weights = tape.op(scores, FULL, (q, k) if bias is None else (q, k, bias), (q, k))
+        soft = tape.unary(weights, save_output=True)
+        del weights
+        masked = tape.new(scores, 1)
+        weights = tape.unary(soft)
+        del soft, masked
+        if self.shape.block == "t5":
+            weights = tape.dropout(weights, self.shape.dropout)
+        out = tape.cast(tape.op(q.numel, FULL, (weights, v), (weights, v)), self.numerics.compute)
+        returned = tape.cast(weights, self.numerics.compute)
+        del returned, weights
+        return tape.unary(out)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Copy keys or values head by head, until each query head has its own."""
+        return self.tape.op(x.numel * self.shape.heads // self.shape.kv_heads, x.width, (x,))
 
     def _eager(self, q: Tensor, k: Tensor, v: Tensor, scores: int, bias: Tensor | None) -> Tensor:
         tape, dropout = self.tape, self.shape.dropout if self.shape.block == "t5" else 0.0
@@ -235,7 +249,3 @@ class Network:
             weights = tape.cast(weights, width)
         weights = tape.cast(tape.dropout(weights, dropout), self.numerics.compute)
         return tape.op(q.numel, q.width, (weights, v), (weights, v))
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        """Copy keys or values head by head, until each query head has its own."""
-        return self.tape.op(x.numel * self.shape.heads // self.shape.kv_heads, x.width, (x,))
