@@ -10,6 +10,7 @@ from autobatch import __version__
 from autobatch.errors import AutobatchError
 
 COMMANDS: dict[str, str] = {
+    "completion": "autobatch.cli.completion:completion",
     "dashboard": "autobatch.cli.dashboard:dashboard",
     "doctor": "autobatch.cli.doctor:command",
     "models": "autobatch.cli.models:command",

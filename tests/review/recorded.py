@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection  # noqa: F401 - the tests take it from here
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.pool import QueuePool
 
 from autobatch import attributes
 from autobatch.request import Limits
@@ -108,8 +110,13 @@ def answer() -> dict[str, Any]:
     }
 
 
-def storage(path: Path) -> optuna.storages.BaseStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+def storage(path: Path) -> optuna.storages.RDBStorage:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("PRAGMA synchronous = OFF")  # a test's database need not survive a power loss
+        return connection
+
+    return optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect, "poolclass": QueuePool})
 
 
 def make(path: Path, name: str = STUDY, *, answered: bool = True) -> optuna.Study:
