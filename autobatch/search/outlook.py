@@ -179,11 +179,14 @@ class Outlook:
         """Return the expected gain of one more measurement of each candidate, over `best`."""
         weights = self._posterior.weights
         ahead = self._log_throughput - self._log_throughput[best]
-        mean = ahead @ weights
-        variance = (ahead - mean[:, None]) ** 2 @ weights + self._own_variance + self._own_variance[best]
-        error = noise(self._flat) ** 2
-        learned = variance / np.sqrt(variance + error)
-        gain = np.minimum(normal.expected_excess(mean, learned), LARGEST_LOG_GAIN)
+        mean = (ahead @ weights)[:, None]
+        own = self._own_variance + self._own_variance[best]
+        variance = (ahead - mean) ** 2 @ weights + own
+        # one noisy measurement reveals this share of what is open
+        share = np.sqrt(variance / (variance + noise(self._flat) ** 2))
+        revealed = mean + share[:, None] * (ahead - mean)
+        gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
+        gain = np.minimum(gains, LARGEST_LOG_GAIN) @ weights
         gain[best] = 0.0
         return gain
 

@@ -22,7 +22,7 @@ FLAT_WITHIN = math.log(1.3)
 """Below this much over the floor, launches are the bound and timing repeats badly."""
 FLAT_NOISE, AFFINE_NOISE = 0.15, 0.02
 """Relative standard deviation of one measured micro-step in either part."""
-FLAT_MISFIT, AFFINE_MISFIT = 0.08, 0.03
+FLAT_MISFIT, AFFINE_MISFIT = 0.1, 0.03
 """Relative deviation of a configuration's true time from its arm's curve."""
 MEMORY_NOISE, MEMORY_MISFIT = 0.01, 0.02
 OPTIMIZER_NOISE = 0.15

@@ -72,9 +72,9 @@ class StructuredSampler(CandidateSampler):
         scores = np.exp(self._outlook.mean)
         return {core(c): float(scores[i]) for i, c in enumerate(self._candidates) if core(c) in ran}
 
-    def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
+    def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:  # noqa: ARG002 - the seam
         """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
-        worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key not in settled | {best}}
+        worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key != best}
         rival = max(worth, key=lambda key: worth[key], default=None)
         return rival if rival is not None and worth[rival] >= self._threshold else None
 
