@@ -35,8 +35,6 @@ class Description(NamedTuple):
     data: Data
     lengths: Lengths
     """After truncation to what the workload allows."""
-    size: int
-    """Samples."""
 
 
 class Samples(Sequence[Sample]):
@@ -110,7 +108,7 @@ def describe(
     text_column: str | None = None,
     summary_column: str | None = None,
 ) -> Description:
-    """Return where the data is, with its content's digest and longest sample, its token lengths, and its size.
+    """Return where the data is, with its content's digest, longest sample and size, and its token lengths.
 
     Raises:
         UsageError: as `read`; or an encoder-decoder is to learn from texts without summaries.
@@ -123,7 +121,7 @@ def describe(
     measured, longest = _measure(samples, workload)
     where = str(Path(path).resolve())
     data = Data(where, samples.text_column, samples.summary_column, digest(Path(path)), longest, len(samples))
-    return Description(data, measured, len(samples))
+    return Description(data, measured)
 
 
 def lengths(samples: Sequence[Sample], tokenizer: Tokenizer, max_source: int, max_target: int | None) -> Lengths:

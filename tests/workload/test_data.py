@@ -207,9 +207,9 @@ def test_half_a_surrogate_pair_is_replaced(file):
 
 def test_description_of_an_encoder_decoders_data(file):
     path = file("a.jsonl", FORMS["a.jsonl"])
-    where, lengths, size = describe(path, presets.load("kobart"))
+    where, lengths = describe(path, presets.load("kobart"))
     assert (where.path, where.text_column, where.summary_column) == (str(path), "dialogue", "summary")
-    assert (where.longest_index, size) == (19, 20)
+    assert (where.longest_index, where.samples) == (19, 20)
     assert lengths.estimated
     assert len(lengths.source) == len(lengths.target) == 20
     assert list(lengths.source) == sorted(lengths.source)
@@ -233,7 +233,7 @@ def test_lengths_are_cut_at_the_limits(file):
 
 def test_an_encoder_decoder_needs_summaries(file):
     path = file("a.jsonl", '{"text": "x"}')
-    assert describe(path, presets.load("qwen3-4b")).size == 1
+    assert describe(path, presets.load("qwen3-4b")).data.samples == 1
     with pytest.raises(UsageError, match="no column of"):
         describe(path, presets.load("kobart"))
 
@@ -256,8 +256,8 @@ def test_of_a_large_set_the_longest_is_found_though_a_part_is_counted(file, monk
     monkeypatch.setattr(data, "MEASURED", 50)
     monkeypatch.setattr(data, "LONGEST", 5)
     rows = [{"text": "말 " * (900 if i == 123 else 5), "summary": "말"} for i in range(400)]
-    where, lengths, size = describe(file("a.jsonl", as_lines(rows)), presets.load("kobart"))
-    assert (where.longest_index, size, lengths.source[-1]) == (123, 400, 901)
+    where, lengths = describe(file("a.jsonl", as_lines(rows)), presets.load("kobart"))
+    assert (where.longest_index, where.samples, lengths.source[-1]) == (123, 400, 901)
     assert lengths.source[50] == 6
 
 
