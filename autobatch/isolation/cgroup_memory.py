@@ -9,6 +9,9 @@ from pathlib import Path
 from autobatch.machine.cgroups import number, table
 from autobatch.machine.memory import working_set
 
+_CHARGE_BYTES = 64 * 4096
+"""The kernel charges up to 64 pages at once, so usage may stay this far below its limit."""
+
 
 def write(path: Path, value: str | int) -> None:
     """Write a control file in one system call, so that the kernel's answer is not lost in a buffer.
@@ -46,13 +49,19 @@ def processes(directory: Path) -> list[int]:
 def memory_counters(directory: Path) -> dict[str, int]:
     """Return `max` (a limit was hit), `oom` and `oom_kill`, as far as the kernel counts them.
 
-    On v1 `max` is `failcnt`, which rises for reclaimed page cache too, so it never proves a kill; `oom` is not counted.
+    v1 does not count `oom`, and newer kernels leave its `failcnt` at 0, so there `max` tells whether the highest usage
+    ever came up to the limit. Page cache does that too: it never proves a kill.
     """
     if (directory / "memory.events").exists():
         events = table(directory / "memory.events")
         return {name: events[name] for name in ("max", "oom", "oom_kill") if name in events}
     kills = table(directory / "memory.oom_control").get("oom_kill", 0)
-    return {"max": number(directory / "memory.failcnt") or 0, "oom_kill": kills}
+    return {"max": int(_has_reached_limit(directory)), "oom_kill": kills}
+
+
+def _has_reached_limit(directory: Path) -> bool:
+    limit, peak = (number(directory / f"memory.{name}_in_bytes") for name in ("limit", "max_usage"))
+    return limit is not None and peak is not None and peak >= limit - _CHARGE_BYTES
 
 
 class Memory:

@@ -133,9 +133,13 @@ def read_counters(paths: CgroupPaths) -> dict[str, int]:
     return found | ({"vmstat.oom_kill": machine["oom_kill"]} if "oom_kill" in machine else {})
 
 
-def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Return how far each counter rose; one that was not there before began at zero."""
-    return {name: value - before.get(name, 0) for name, value in after.items()}
+def difference(before: Mapping[str, int], after: Mapping[str, int], version: int | None) -> dict[str, int]:
+    """Return how far each counter rose; one that was not there before began at zero.
+
+    v1's `ancestor.max` is no counter: it tells that a container's limit was ever reached, and stays as it is.
+    """
+    rose = {name: value - before.get(name, 0) for name, value in after.items()}
+    return rose | ({"ancestor.max": after["ancestor.max"]} if version == 1 and "ancestor.max" in after else {})
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:

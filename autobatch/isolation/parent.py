@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import socket
 import subprocess
@@ -17,10 +18,13 @@ from typing import Any
 from autobatch.errors import MachineError
 from autobatch.isolation import proc
 
+MARK = "AUTOBATCH_TREE"
+"""Environment variable of every process that we start; its value begins with our pid and a dash."""
 _PACKET_BYTES = 1 << 20
 _READY_S = 600.0
 """Imports took 16-25 s on a host with 16 cores; a cold network disk takes minutes."""
 _ANSWER_S = 60.0
+_END_S = 10.0
 _GROWTH_BYTES = 512 << 20
 """A parent that has grown by this since it was ready is replaced."""
 
@@ -36,7 +40,6 @@ class PreloadedParent:
         folder: where its log goes.
         bare: let it import nothing, so that each child is a cold start.
         modules: modules to import beside the libraries.
-        environment: over our own.
         keep_open: descriptors that it and its children inherit.
 
     """
@@ -47,19 +50,23 @@ class PreloadedParent:
         *,
         bare: bool,
         modules: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
         keep_open: tuple[int, ...] = (),
     ) -> None:
         self._log = folder / "preload.log"
         self._bare = bare
         self._modules = modules
         self._keep_open = keep_open
-        self._environment = {**os.environ, **(environment or {})}
+        self._token = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._ready_bytes = 0
         self.facts: dict[str, Any] = {}
         """What it said when it was ready: pid, import_s, missing, cuda."""
+
+    @property
+    def mark(self) -> str:
+        """In the environment of every process started here: by it they are found, whoever adopted them."""
+        return f"{MARK}={self._token}"
 
     @property
     def pid(self) -> int | None:
@@ -78,7 +85,7 @@ class PreloadedParent:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env={**os.environ, MARK: self._token, "OMP_NUM_THREADS": _threads()},
                 start_new_session=True,
             )
         self._socket = ours
@@ -174,6 +181,13 @@ class PreloadedParent:
             self._process.wait()
             self._process = None
         self.facts = {}
+        self._end_marked()
+
+    def _end_marked(self) -> None:
+        deadline = time.monotonic() + _END_S
+        while (left := proc.marked(self.mark)) and time.monotonic() < deadline:
+            proc.kill(left)
+            time.sleep(0.01)
 
     def _send(self, **message: object) -> None:
         assert self._socket is not None
@@ -194,3 +208,8 @@ class PreloadedParent:
             raise ParentDiedError
         message: dict[str, Any] = json.loads(packet)
         return message
+
+
+def _threads() -> str:
+    """Return OMP_NUM_THREADS: what the user set, else what torch would take."""
+    return os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))

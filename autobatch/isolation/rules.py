@@ -84,7 +84,7 @@ def host_out_of_memory(evidence: Evidence, limits: Limits) -> Finding | None:
 
 
 def _hit_own_limit(evidence: Evidence) -> tuple[bool, Confidence]:
-    """Tell whose limit it was. v2 counts `oom` at that limit; v1 counts hits, reclaimed ones too."""
+    """Tell whose limit it was. v2 counts `oom` at that limit; v1 knows which limits were reached."""
     if evidence.cgroup_version == 2:  # noqa: PLR2004 - v2
         return evidence.moved("memory.oom"), CERTAIN
     if not (evidence.moved("memory.max") and evidence.moved("ancestor.max")):

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from autobatch.isolation import cgroup, proc
+from autobatch.isolation import cgroup
 from autobatch.isolation.classify import classify
 from autobatch.isolation.device import DeviceWatch
 from autobatch.isolation.parent import PreloadedParent
@@ -34,7 +34,6 @@ _MARGIN_SHARE = 0.02
 """Of the headroom; it stays for ourselves, so that the probe's limit is reached before the container's."""
 _LEAST_BYTES = 16 << 20
 """Of a cgroup: less would not hold the process's own page tables."""
-_CLOSE_S = 10.0
 _OOM_SCORE_ADJ = 1000
 """The kernel takes the probe before anything else it might take."""
 
@@ -55,6 +54,7 @@ class ProbeRunner:
         pids_max: processes and threads that a probe may have.
         hang_s: an idle probe without a heartbeat for this long hangs.
         keep_open: descriptors that probes inherit, such as a lock that must outlive us.
+        parent: the process to fork from, where several runners share one; `isolation` and `keep_open` are then its own.
 
     """
 
@@ -73,6 +73,7 @@ class ProbeRunner:
         pids_max: int | None = None,
         hang_s: float = 60.0,
         keep_open: tuple[int, ...] = (),
+        parent: PreloadedParent | None = None,
     ) -> None:
         self._workload = workload
         self._device = device
@@ -88,26 +89,15 @@ class ProbeRunner:
         self._hang_s = hang_s
         self._token = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._numbers = itertools.count(1)
-        self._parent = PreloadedParent(
-            self._work_dir,
-            bare=isolation == "spawn",
-            modules=_model_modules(workload),
-            environment={"AUTOBATCH_TREE": self._token, "OMP_NUM_THREADS": _threads()},
-            keep_open=keep_open,
+        self._owns_parent = parent is None
+        self.parent = parent or PreloadedParent(
+            self._work_dir, bare=isolation == "spawn", modules=_model_modules(workload), keep_open=keep_open
         )
-
-    @property
-    def mark(self) -> str:
-        """In the environment of every process started here: by it they are found, whoever adopted them."""
-        return f"AUTOBATCH_TREE={self._token}"
-
-    @property
-    def parent(self) -> PreloadedParent:
         """The process that probes are forked from."""
-        return self._parent
 
     def __enter__(self) -> Self:
-        self._parent.start()
+        if self._owns_parent:
+            self.parent.start()
         return self
 
     def __exit__(
@@ -116,12 +106,9 @@ class ProbeRunner:
         self.close()
 
     def close(self) -> None:
-        """End the preloaded parent and whatever is left of any probe."""
-        self._parent.close()
-        deadline = time.monotonic() + _CLOSE_S
-        while (left := proc.marked(self.mark)) and time.monotonic() < deadline:
-            proc.kill(left)
-            time.sleep(0.01)
+        """End the preloaded parent, unless it is shared, and whatever is left of any probe."""
+        if self._owns_parent:
+            self.parent.close()
         cgroup.restore()
 
     def run(self, configuration: Configuration, plan: Plan, journal: Journal) -> Verdict:
@@ -131,12 +118,12 @@ class ProbeRunner:
             MachineError: no process can be started at all.
 
         """
-        self._parent.ensure()
+        self.parent.ensure()
         requested = time.monotonic()
         folder = self._write_request(configuration, plan)
         order = self._order(configuration, folder)
         with self._guards(folder.name) as guards:
-            evidence = Probe(self._parent, folder, guards).run(order, plan, journal)
+            evidence = Probe(self.parent, folder, guards).run(order, plan, journal)
         verdict = classify(evidence, self._limits, time.monotonic() - requested)
         return _with_startup(verdict, folder, requested, self._isolation)
 
@@ -149,12 +136,12 @@ class ProbeRunner:
 
     @contextmanager
     def _guards(self, name: str) -> Iterator[Guards]:
-        limit, shared = self._host_limit_bytes(), self._parent.inherited_bytes
+        limit, shared = self._host_limit_bytes(), self.parent.inherited_bytes
         confined = max(_LEAST_BYTES, limit - shared)
         group = cgroup.create(cgroup.PREFIX + name, confined, self._pids_max) if self._use_cgroup else None
         device = DeviceWatch(self._gpu) if self._gpu is not None else None
         try:
-            yield Guards(group, limit, self._device, device, self._hang_s, self.mark)
+            yield Guards(group, limit, self._device, device, self._hang_s, self.parent.mark)
         finally:
             if group is not None:
                 group.kill()
@@ -163,7 +150,7 @@ class ProbeRunner:
     def _host_limit_bytes(self) -> int:
         """Return the least of what may be had and what is there, what its parent already holds for it included."""
         room = headroom_bytes()
-        room += self._parent.inherited_bytes - max(_MARGIN_BYTES, int(_MARGIN_SHARE * room))
+        room += self.parent.inherited_bytes - max(_MARGIN_BYTES, int(_MARGIN_SHARE * room))
         return room if self._limits.host_bytes is None else min(room, self._limits.host_bytes)
 
     def _order(self, configuration: Configuration, folder: Path) -> dict[str, Any]:
@@ -174,11 +161,6 @@ class ProbeRunner:
             "environment": dict.fromkeys(_ALLOCATOR_VARIABLES, allocator),
             "oom_score_adj": _OOM_SCORE_ADJ,
         }
-
-
-def _threads() -> str:
-    """Return OMP_NUM_THREADS: what the user set, else what torch would take."""
-    return os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
 
 
 def _model_modules(workload: Workload) -> tuple[str, ...]:

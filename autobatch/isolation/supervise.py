@@ -69,7 +69,8 @@ class Probe:
             raise
         finally:
             self._end_tree(pid)
-        counters = difference(before, read_counters(self._paths))
+        version = self._paths.memory.version if self._paths.memory else None
+        counters = difference(before, read_counters(self._paths), version)
         counters |= self._group.counters() if self._group is not None else {}
         return self._evidence(watch, stopped, counters)
 
