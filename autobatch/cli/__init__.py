@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "check": "autobatch.cli.check:check",
     "export": "autobatch.cli.export:command",
     "search": "autobatch.cli.search:command",
+    "plan": "autobatch.cli.plan:plan",
     "report": "autobatch.cli.report:report",
     "show": "autobatch.cli.trials:show",
     "studies": "autobatch.cli.trials:studies",
