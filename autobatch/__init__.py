@@ -15,6 +15,8 @@ _PUBLIC = {"load": "autobatch.export.frozen", "Callback": "autobatch.probe.callb
 
 
 def __getattr__(name: str) -> object:
+    if name == "probe":  # a package that is called
+        return importlib.import_module("autobatch.probe")
     if name not in _PUBLIC:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

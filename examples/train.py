@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from autobatch import Callback
     from autobatch.probe.device import Peak
 
-Item = dict[str, list[int]]
-
 
 def options() -> argparse.Namespace:
     """Read the command line."""
@@ -63,19 +61,16 @@ def workload_of(frozen: Frozen, chosen: argparse.Namespace) -> Workload:
     return workload
 
 
-def tokenised(workload: Workload) -> list[Item]:
-    """Return the samples of the workload's data as token ids, cut at its limits."""
-    assert workload.data is not None
+def samples_of(workload: Workload, vocabulary: int) -> Any:  # noqa: ANN401 - a data set, or a list that is one
+    """Return the workload's own text as token ids, or random tokens of its lengths where it has none."""
+    from autobatch.probe.samples import RandomSamples
+    from autobatch.probe.text import encode
+
+    if workload.data is None:
+        return RandomSamples(workload, vocabulary, workload.train_samples)
     tokenizer = tokens.load(workload.model)
-    samples = data.read(workload.data.path, workload.data.text_column, workload.data.summary_column)
-    items: list[Item] = []
-    for text, summary in samples:
-        source, target = tokenizer.ids(text), tokenizer.ids(summary or "")
-        if workload.model.family == "causal":
-            source = target = source + target if summary else source
-        cut = workload.max_target_length or workload.max_source_length
-        items.append({"input_ids": source[: workload.max_source_length], "labels": target[:cut]})
-    return items
+    texts = data.read(workload.data.path, workload.data.text_column, workload.data.summary_column)
+    return [encode(text, workload, tokenizer) for text in texts]
 
 
 def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tuple[Callback, Peak, float]:
@@ -88,7 +83,6 @@ def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tup
     from autobatch.probe.collate import collator
     from autobatch.probe.device import CudaMeter, HostMeter
     from autobatch.probe.material import tokenizer_of
-    from autobatch.probe.samples import RandomSamples
 
     kind, limit = frozen.chosen.device_kind, frozen.chosen.limits.device_bytes
     meter = CudaMeter(limit) if kind == "cuda" else HostMeter(limit)
@@ -96,11 +90,6 @@ def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tup
     device = torch.device(kind)
     model: Any = build_model(workload, frozen.configuration, device)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    samples: Any = (
-        tokenised(workload)
-        if workload.data
-        else RandomSamples(workload, base.config.vocab_size, workload.train_samples)
-    )
     with tempfile.TemporaryDirectory() as scratch:
         arguments = Seq2SeqTrainingArguments(
             **workload.recipe,
@@ -115,7 +104,7 @@ def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tup
         trainer = Seq2SeqTrainer(
             model=model,
             args=frozen.apply(arguments),
-            train_dataset=samples,
+            train_dataset=samples_of(workload, base.config.vocab_size),
             data_collator=collator(tokenizer_of(base), base if base.config.is_encoder_decoder else None),
             callbacks=[callback],
         )

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from transformers import Trainer
@@ -23,15 +24,16 @@ from autobatch.errors import UsageError
 from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
-from autobatch.probe.material import Material
-from autobatch.probe.measure import flags, measurements, worker_bytes
+from autobatch.probe.measure import flags, measurements
 from autobatch.probe.order import FixedSampler, Order
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import most_steps, parts
 from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import make_material
+from autobatch.probe.script_loop import LoopProbe, activate
 from autobatch.probe.script_patch import Overlay, install, under_test
+from autobatch.probe.session import Session
 from autobatch.probe.trainer import Observed
 from autobatch.request import ProbeRequest
 from autobatch.settings import MICRO_BATCH
@@ -57,8 +59,18 @@ def main(folder: str) -> int:
         command = parse(request.workload.script or ())
         run(request, command, progress)
     except BaseException as error:  # noqa: BLE001 - whatever ends a script is its outcome
-        return _failed(path, progress, error)
+        return _failed(path, progress, error.with_traceback(its_own(error.__traceback__)))
     return OK
+
+
+def its_own(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the script's first frame on, or all of it where it does not reach the script."""
+    inner = trace
+    while inner is not None:
+        if inner.tb_frame.f_globals.get("__name__") == "__main__":
+            return inner
+        inner = inner.tb_next
+    return trace
 
 
 def _failed(path: Path, progress: Progress, error: BaseException) -> int:
@@ -85,6 +97,7 @@ def run(request: ProbeRequest, command: Command, progress: Progress) -> None:
     os.environ.update(QUIET, **probe.environment)
     progress.enter("build")
     probe.meter.start()
+    activate(LoopProbe(request, probe.meter, progress))
     install(Overlay(under_test(request)), probe.train)
     try:
         execute(command)
@@ -94,7 +107,9 @@ def run(request: ProbeRequest, command: Command, progress: Progress) -> None:
             raise UsageError(what, "Its last lines are in the probe's log; run it by itself.") from end
     if not (Path(request.folder) / "outcome.json").exists():
         what = "The script ended, and never trained by transformers.Trainer in its own process."
-        raise UsageError(what, "Mark a loop of its own with autobatch.probe(); leave launchers that start processes out.")
+        raise UsageError(
+            what, "Mark a loop of its own with autobatch.probe(); leave launchers that start processes out."
+        )
 
 
 def execute(command: Command) -> None:
@@ -144,26 +159,29 @@ class ScriptProbe:
 
     def train(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
         """Measure a script's Trainer instead of training it to the end; the process ends here."""
-        entered = time.perf_counter()
         startup = {"script": time.monotonic() - self.started}
+        entered = time.perf_counter()
         own_loader = has_own_loader(trainer)
-        material = make_material(self.request, trainer)
-        order = untold(material.order, most_steps(self.request)) if own_loader else material.order
-        recorder = Recorder(order.costs, order.expected_cost)
-        conductor = Conductor(self._parts(material), recorder, self.meter, self.progress)
-        self._observe(trainer, material, recorder, own_loader=own_loader)
-        trainer.add_callback(conductor)
-        trainer.model.register_forward_pre_hook(self.progress.beat)
+        session = self._session(trainer, own_loader=own_loader)
+        observe(trainer, session, own_loader=own_loader)
         if self.request.plan.purpose == "inference":
             self.progress.enter("eval")
             self.meter.reset()
             trainer.evaluate()
         else:
             original(trainer)
-        startup["first_step"] = (recorder.first_step_end or entered) - entered
-        found = measurements(self.request, conductor, recorder, material, self.meter, startup, worker_bytes())
-        marks = {**flags(self.request, conductor, self.meter, found), "worst_case_unknown": own_loader}
-        self.end(found, marks)
+        startup["first_step"] = (session.recorder.first_step_end or entered) - entered
+        found = measurements(session, startup)
+        self.end(found, {**flags(session, found), "worst_case_unknown": own_loader})
+
+    def _session(self, trainer: Trainer, *, own_loader: bool) -> Session:
+        material = make_material(self.request, trainer)
+        order = untold(material.order, most_steps(self.request)) if own_loader else material.order
+        recorder = Recorder(order.costs, order.expected_cost)
+        planned = parts(self.request, self.started)
+        planned = replace(planned, evaluates=planned.evaluates and len(material.evaluation) > 0)
+        conductor = Conductor(planned, recorder, self.meter, self.progress)
+        return Session(self.request, self.meter, trainer.model, material, recorder, conductor)
 
     def end(self, found: Measurements, marks: dict[str, bool]) -> NoReturn:
         """Write the outcome and end the process: what the script does after training is no part of a probe."""
@@ -172,21 +190,20 @@ class ScriptProbe:
         sys.stderr.flush()
         os._exit(OK)
 
-    def _parts(self, material: Material) -> Any:  # noqa: ANN401 - Parts
-        planned = parts(self.request, self.started)
-        return replace(planned, evaluates=planned.evaluates and len(material.evaluation) > 0)
 
-    def _observe(self, trainer: Trainer, material: Material, recorder: Recorder, *, own_loader: bool) -> None:
-        """Put the recorder between the Trainer and its own class, and the material under it."""
-        kind = type(trainer)
-        trainer.__class__ = type(kind.__name__, (ScriptObserved, kind), {"__module__": kind.__module__})
-        trainer._recorder, trainer._meter = recorder, self.meter  # noqa: SLF001 - Observed's own, which made no instance here
-        trainer._sampler = FixedSampler(material.order.indices)  # noqa: SLF001 - the same
-        trainer._checked_batch = self.request.configuration.micro_batch if own_loader else None  # noqa: SLF001 - the same
-        if not own_loader:
-            trainer.train_dataset, trainer.data_collator = material.samples, material.collate
-        if len(material.evaluation):
-            trainer.eval_dataset = material.evaluation
+def observe(trainer: Any, session: Session, *, own_loader: bool) -> None:  # noqa: ANN401 - a Trainer of a script's class
+    """Put the recorder between a Trainer and its own class, and the material under it."""
+    kind, material = type(trainer), session.material
+    trainer.__class__ = type(kind.__name__, (ScriptObserved, kind), {"__module__": kind.__module__})
+    trainer._recorder, trainer._meter = session.recorder, session.meter  # noqa: SLF001 - Observed's, whose __init__ was not run
+    trainer._sampler = FixedSampler(material.order.indices)  # noqa: SLF001 - the same
+    trainer._checked_batch = session.request.configuration.micro_batch if own_loader else None  # noqa: SLF001 - the same
+    if not own_loader:
+        trainer.train_dataset, trainer.data_collator = material.samples, material.collate
+    if len(material.evaluation):
+        trainer.eval_dataset = material.evaluation
+    trainer.add_callback(session.conductor)
+    trainer.model.register_forward_pre_hook(session.conductor.progress.beat)
 
 
 def has_own_loader(trainer: Trainer) -> bool:

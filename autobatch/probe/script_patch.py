@@ -35,7 +35,7 @@ class Overlay:
 
 
 def silent(folder: Path, steps: int) -> dict[str, Any]:
-    """Return the arguments that leave nothing of a probe behind: no checkpoints, logs or trackers, output to scratch."""
+    """Return the arguments that leave nothing behind: no checkpoints, logs or trackers, and output to scratch."""
     scratch = str(folder / "trainer")
     return {**SILENT, "output_dir": scratch, "logging_dir": scratch, "max_steps": steps, "resume_from_checkpoint": None}
 

@@ -1,0 +1,66 @@
+"""`autobatch.probe()`: three lines by which any training loop takes part in a search.
+
+    with autobatch.probe() as p:
+        loader = DataLoader(data, batch_size=p.setting("per_device_train_batch_size", 8))
+        for batch in p.batches(loader):
+            ...
+            p.step()
+
+Outside a search it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from autobatch.settings import Scalar
+
+FOLDER = "AUTOBATCH_PROBE"
+"""Environment variable: folder of the probe that this process is; not set outside a search."""
+T = TypeVar("T")
+
+
+class Probe(Protocol):
+    """What a loop asks of autobatch."""
+
+    def setting(self, name: str, default: Scalar) -> Scalar:
+        """Return a setting under test, or the loop's own value outside a search."""
+
+    def batches(self, loader: Iterable[T]) -> Iterable[T]:
+        """Return the loop's batches; in a search the longest that its data set can make come first."""
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401 - a tensor or a number
+        """Say that an optimizer step is done; in a search the process ends here once the figures are steady."""
+
+
+class Absent:
+    """The probe outside a search."""
+
+    def setting(self, name: str, default: Scalar) -> Scalar:  # noqa: ARG002 - as Probe's
+        """Return the loop's own value."""
+        return default
+
+    def batches(self, loader: Iterable[T]) -> Iterable[T]:
+        """Return the loader."""
+        return loader
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401 - as Probe's
+        """Do nothing."""
+
+
+@contextmanager
+def probe() -> Iterator[Probe]:
+    """Measure a training loop where it runs in a search; do nothing elsewhere."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        yield Absent()
+        return
+    from autobatch.probe.script_loop import LoopProbe
+
+    found = LoopProbe.open(Path(folder))
+    yield found
+    found.close()

@@ -1,0 +1,191 @@
+"""The probe of a training loop of a person's own, behind `autobatch.probe()`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from accelerate.utils import send_to_device
+
+from autobatch.errors import UsageError
+from autobatch.probe.conductor import WARM_UP_STEPS
+from autobatch.probe.device import Meter, Peak, open_meter
+from autobatch.probe.measure import worker_bytes
+from autobatch.probe.order import WORST_STEPS, Cost, longest_batch
+from autobatch.probe.outcome import Progress, write_outcome
+from autobatch.probe.schedule import parts
+from autobatch.probe.script_data import lengths
+from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
+from autobatch.request import ProbeRequest
+from autobatch.settings import Scalar
+from autobatch.verdict import Measurements
+
+LOOK_EVERY = 4
+"""Timed steps between two looks at whether the figure is steady."""
+T = TypeVar("T")
+
+
+@dataclass
+class LoopProbe:
+    """Measures a loop from its calls of `step`, and ends the process once the figures are steady."""
+
+    request: ProbeRequest
+    meter: Meter
+    progress: Progress
+    started: float = field(default_factory=time.monotonic)
+    seconds: list[float] = field(default_factory=list)
+    wait_s: float = 0.0
+    peak: Peak | None = None
+    loss: float | None = None
+    worst_case: bool = False
+    _steps: int = 0
+    _last: float = 0.0
+
+    @classmethod
+    def open(cls, folder: Path) -> LoopProbe:
+        """Return this process's probe, or that of a process which the script started."""
+        if _ACTIVE:
+            return _ACTIVE[-1]
+        request = ProbeRequest.from_json((folder / "request.json").read_text(encoding="utf-8"))
+        meter = open_meter(request)
+        meter.start()
+        return cls(request, meter, Progress(folder))
+
+    def setting(self, name: str, default: Scalar) -> Scalar:
+        """Return the setting under test.
+
+        Raises:
+            UsageError: there is no such setting.
+
+        """
+        if name not in self.request.configuration:
+            known = ", ".join(self.request.configuration)
+            raise UsageError(f"There is no setting {name!r}.", f"The settings are {known}.")
+        return type(default)(self.request.configuration[name])
+
+    def batches(self, loader: Iterable[T]) -> Iterable[T]:
+        """Yield the longest batch first, for as long as the worst case takes, then the loader's, on and on."""
+        if not self.worst_case and hasattr(loader, "dataset"):
+            self.worst_case = True
+            worst = self._longest(loader)
+            for _ in range(WORST_STEPS * self.request.configuration.accumulation):
+                yield worst
+        while True:
+            yield from self._timed(loader)
+
+    def _longest(self, loader: Any) -> Any:  # noqa: ANN401 - a DataLoader and its batch
+        dataset, count = loader.dataset, self.request.configuration.micro_batch
+        source, target = lengths(dataset, Path(self.request.folder).parent / "script-lengths.npz")
+        chosen = longest_batch(source, target, Cost(1.0, 1.0), count)
+        batch = loader.collate_fn([dataset[index] for index in chosen])
+        device = getattr(loader, "device", None)  # a loader that Accelerate has prepared
+        return batch if device is None else send_to_device(batch, device)
+
+    def _timed(self, loader: Iterable[T]) -> Iterator[T]:
+        found, batches = False, iter(loader)
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            self.wait_s += time.perf_counter() - start
+            found = True
+            yield batch
+        if not found:
+            raise UsageError("The loader makes no batch.", "Its data set is smaller than a batch, or empty.")
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401 - a tensor or a number
+        """Note an optimizer step; the process ends here once there are enough."""
+        self.meter.synchronize()
+        now = time.perf_counter()
+        self._steps += 1
+        self.progress.beat()
+        if self._steps == WORST_STEPS:
+            self._end_worst_case()
+        if self._steps == WORST_STEPS + WARM_UP_STEPS:
+            self.wait_s = 0.0
+        if self._steps > WORST_STEPS + WARM_UP_STEPS:
+            self.seconds.append(now - self._last)
+        if self.seconds and len(self.seconds) % LOOK_EVERY == 0:
+            self.loss = None if loss is None else float(loss)
+            self._look()
+        self._last = time.perf_counter()
+
+    def _end_worst_case(self) -> None:
+        self.peak = self.meter.peak()
+        self.meter.reset()
+        self.progress.enter("typical")
+
+    def estimate(self) -> Estimate:
+        """Return the seconds of an optimizer step."""
+        return estimate(self.seconds, [1.0] * len(self.seconds), 1.0)
+
+    def _look(self) -> None:
+        plan = parts(self.request, self.started)
+        if plan.rule.enough(self.estimate(), sum(self.seconds)) or time.monotonic() >= plan.deadline:
+            self.end()
+
+    def close(self) -> None:
+        """End with what there is when the loop has come to its own end.
+
+        Raises:
+            UsageError: that is too little.
+
+        """
+        if len(self.seconds) < FEWEST_TIMED:
+            needed = WORST_STEPS + WARM_UP_STEPS + FEWEST_TIMED
+            what = f"The loop ended after {self._steps} steps, and {needed} are needed to time it."
+            raise UsageError(
+                what, "Call step() after every optimizer step, and take the batches from p.batches(loader)."
+            )
+        self.end()
+
+    def end(self) -> NoReturn:
+        """Write the outcome and end the process."""
+        found, last = self.measured(), self.meter.peak()
+        limit = self.request.limits.device_fraction * self.meter.total_bytes
+        marks = {
+            "nearly_oom": bool(last.retries),
+            "spill": (found.device_peak_reserved_bytes or 0) > self.meter.total_bytes,
+            "hopeless": False,
+            "over_limit": (found.device_peak_used_bytes or 0) > limit,
+            "worst_case_unknown": not self.worst_case,
+        }
+        write_outcome(Path(self.request.folder), self.progress.phase, found, marks)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    def measured(self) -> Measurements:
+        """Return all figures."""
+        current, configuration = self.estimate(), self.request.configuration
+        peaks = [peak for peak in (self.peak, self.meter.peak()) if peak is not None]
+        return Measurements(
+            micro_step_s=current.seconds / configuration.accumulation,
+            micro_step_rel_error=current.rel_error,
+            step_s=current.seconds,
+            samples_per_s=configuration.micro_batch * configuration.accumulation / current.seconds,
+            steps_timed=current.timed,
+            device_peak_used_bytes=max(peak.used for peak in peaks),
+            device_peak_allocated_bytes=max(peak.allocated or 0 for peak in peaks) or None,
+            device_peak_reserved_bytes=max(peak.reserved or 0 for peak in peaks) or None,
+            device_context_bytes=peaks[-1].context,
+            allocation_retries=peaks[-1].retries,
+            loader_worker_bytes=worker_bytes(),
+            loader_wait_fraction=min(1.0, self.wait_s / sum(self.seconds)),
+            loss=self.loss,
+        )
+
+
+_ACTIVE: list[LoopProbe] = []
+
+
+def activate(probe: LoopProbe) -> None:
+    """Make a probe that of this process."""
+    _ACTIVE.append(probe)
