@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from autobatch.errors import DatabaseError
+from autobatch.settings import Configuration
+from autobatch.store import read, schema
+from autobatch.store.ledger import Ledger
+from autobatch.store.schema import Migration
+from autobatch.verdict import Kind
+
+RELEASED = sorted((Path(__file__).parent / "schemas").glob("v*.sql"))
+
+
+def load(dump, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.executescript(dump.read_text())
+    connection.close()
+
+
+def shape(path):
+    connection = sqlite3.connect(path)
+    text = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'ab_%' ORDER BY name"
+    found = {name: " ".join(sql.split()) for name, sql in connection.execute(text)}
+    connection.close()
+    return found
+
+
+def test_every_released_schema_is_kept():
+    assert [dump.stem for dump in RELEASED] == [f"v{n}" for n in range(1, schema.VERSION + 1)]
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda dump: dump.stem)
+def test_a_released_database_is_brought_up_to_date_and_keeps_its_rows(dump, path, tmp_path):
+    load(dump, path)
+    with Ledger.open(path) as ledger:
+        assert ledger.quarantined("kobart") == [Configuration(per_device_train_batch_size=2)]
+        ledger.begin("kobart", 3, Configuration(per_device_train_batch_size=16), "probe", "search")
+    [record] = read.probe(path, "kobart", 0)
+    assert record.probe.verdict.measurements.samples_per_s == 12.5
+    assert [event.event for event in record.events] == ["started", "sample"]
+    assert read.probe(path, "kobart", 1)[0].probe.kind == Kind.KILLED_IN_FLIGHT
+    Ledger.open(tmp_path / "new.db").close()
+    assert shape(path) == shape(tmp_path / "new.db")
+
+
+def test_a_new_migration_is_one_more_entry(path, monkeypatch):
+    Ledger.open(path).close()
+    queue = Migration("queue", ("CREATE TABLE ab_queue (job_id INTEGER PRIMARY KEY)",))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, queue))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    with Ledger.open(path) as ledger, ledger.database.reading() as connection:
+        assert schema.version(connection) == schema.VERSION
+        assert schema.has_table(connection, "ab_queue")
+
+
+def test_a_migration_that_fails_leaves_neither_change_nor_record(path, monkeypatch):
+    Ledger.open(path).close()
+    before, version = shape(path), schema.VERSION
+    broken = Migration("broken", ("CREATE TABLE ab_half (x)", "CREATE TABLE ab_half (x)"))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "VERSION", version + 1)
+    with pytest.raises(DatabaseError):
+        Ledger.open(path)
+    assert shape(path) == before
+    monkeypatch.undo()
+    with Ledger.open(path) as ledger, ledger.database.reading() as connection:
+        assert schema.version(connection) == version
+
+
+def test_all_our_tables_have_our_prefix(path):
+    Ledger.open(path).close()
+    connection = sqlite3.connect(path)
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+    connection.close()
+    assert names
+    assert all(name.startswith(("ab_", "sqlite_")) for name in names)
