@@ -24,8 +24,8 @@ def training_arguments(
 ) -> dict[str, Any]:
     """Return the keyword arguments of `transformers.TrainingArguments` that hold a configuration.
 
-    Settings that belong to the model and not to the Trainer (method, quantisation, attention) and to the process (the
-    allocator) are not among them.
+    Settings that belong to the model and not to the Trainer (method, quantisation, attention) and to the process
+    (`environment`) are not among them.
 
     Args:
         configuration: every setting by name.
@@ -47,6 +47,17 @@ def training_arguments(
 def _version(text: str) -> tuple[int, int]:
     major, minor = re.findall(r"\d+", f"{text}.0")[:2]
     return int(major), int(minor)
+
+
+def environment(configuration: Mapping[str, s.Scalar]) -> dict[str, str | None]:
+    """Return the environment variables of a configuration, which count only before CUDA starts; None: not to be set."""
+    allocator = str(configuration[s.ALLOCATOR]) or None
+    return {
+        # the first counts from torch 2.10 on, and the second, which 2.13 reads first, must agree
+        "PYTORCH_ALLOC_CONF": allocator,
+        "PYTORCH_CUDA_ALLOC_CONF": allocator,
+        "TORCH_CUDNN_SDPA_DEPRIORITIZED": None if configuration[s.CUDNN_ATTENTION] else "1",
+    }
 
 
 def _precision(configuration: Mapping[str, s.Scalar], device_kind: DeviceKind) -> dict[str, bool]:

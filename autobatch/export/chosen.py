@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from autobatch.arguments import DeviceKind, training_arguments
+from autobatch.arguments import DeviceKind, environment, training_arguments
 from autobatch.request import Limits
-from autobatch.settings import ALLOCATOR, ATTENTION, METHOD, QUANTIZATION, SETTINGS, Configuration, Scalar
+from autobatch.settings import (
+    ALLOCATOR,
+    ATTENTION,
+    CUDNN_ATTENTION,
+    METHOD,
+    QUANTIZATION,
+    SETTINGS,
+    Configuration,
+    Scalar,
+)
 from autobatch.verdict import Measurements
 from autobatch.workload.spec import Workload
 
@@ -55,16 +64,13 @@ class Chosen:
     @property
     def model_settings(self) -> dict[str, Scalar]:
         """Settings of the model or the process, which no training argument holds, where not at their default."""
-        names = (METHOD, QUANTIZATION, ATTENTION, ALLOCATOR)
+        names = (METHOD, QUANTIZATION, ATTENTION, ALLOCATOR, CUDNN_ATTENTION)
         return {n: self.configuration[n] for n in names if self.configuration[n] != SETTINGS[n].default}
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that the configuration needs; they count only before CUDA starts."""
-        allocator = str(self.configuration[ALLOCATOR])
-        # torch 2.13 reads the older name first
-        names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
-        return dict.fromkeys(names, allocator) if allocator else {}
+        return {name: value for name, value in environment(self.configuration).items() if value is not None}
 
 
 def _transformers_version() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from autobatch.arguments import environment
 from autobatch.isolation import cgroup
 from autobatch.isolation.classify import classify
 from autobatch.isolation.device import DeviceWatch
@@ -22,12 +23,11 @@ from autobatch.isolation.supervise import Guards, Probe
 from autobatch.isolation.watchdog import headroom_bytes
 from autobatch.machine.gpus import Device
 from autobatch.request import Journal, Limits, Plan, ProbeRequest
-from autobatch.settings import ALLOCATOR, Configuration
+from autobatch.settings import Configuration
 from autobatch.verdict import Verdict
 from autobatch.workload.spec import Workload
 
 ENTRY = "autobatch.probe.child:main"
-_ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 """torch 2.10 and later count the first, 2.13 reads the second before it."""
 _MARGIN_BYTES = 64 << 20
 _MARGIN_SHARE = 0.02
@@ -154,11 +154,10 @@ class ProbeRunner:
         return room if self._limits.host_bytes is None else min(room, self._limits.host_bytes)
 
     def _order(self, configuration: Configuration, folder: Path) -> dict[str, Any]:
-        allocator = str(configuration[ALLOCATOR]) or None
         return {
             "folder": str(folder),
             "entry": self._entry,
-            "environment": dict.fromkeys(_ALLOCATOR_VARIABLES, allocator),
+            "environment": environment(configuration),
             "oom_score_adj": _OOM_SCORE_ADJ,
         }
 

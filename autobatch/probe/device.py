@@ -11,31 +11,28 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from autobatch.arguments import environment
 from autobatch.errors import MachineError
 from autobatch.machine.gpus import Device, open_device
 from autobatch.machine.memory import host_limit
 from autobatch.request import ProbeRequest
-from autobatch.settings import ALLOCATOR
 
 T = TypeVar("T")
 
-ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
-"""The first counts from torch 2.10 on, where the second, if set, must agree."""
 LIBRARIES_BYTES = 700 * 2**20
 """What kernels and libraries add to a fresh context while training runs: about 1.2 GiB in all on an H100."""
 
 
 def prepare_environment(request: ProbeRequest) -> None:
-    """Set what CUDA and its allocator read when they start: the allocator's settings, and this card alone.
+    """Set what CUDA and its libraries read when they start, and show this card alone.
 
     With one card visible it is `cuda:0`, and the Trainer does not spread the batch over others.
     """
-    allocator = str(request.configuration[ALLOCATOR])
-    for name in ALLOCATOR_VARIABLES:
-        if allocator:
-            os.environ[name] = allocator
-        else:
+    for name, value in environment(request.configuration).items():
+        if value is None:
             os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     kind, _, index = request.device.partition(":")
     if kind == "cuda":
         shown = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]

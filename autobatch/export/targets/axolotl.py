@@ -12,6 +12,7 @@ from autobatch.settings import (
     ATTENTION,
     CHECKPOINTING,
     COMPILE,
+    CUDNN_ATTENTION,
     EVAL_BATCH,
     LIGER,
     METHOD,
@@ -81,8 +82,8 @@ def _adapter(chosen: Chosen) -> dict[str, Any]:
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
-    """Only the allocator is no key of axolotl's."""
-    return {k: v for k, v in chosen.model_settings.items() if k == ALLOCATOR}
+    """Return what CUDA and its libraries read when they start: no key of axolotl's."""
+    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
 TARGET = Target("axolotl", settings, elsewhere=elsewhere, aliases={"flash_attention": "attn_implementation"})

@@ -6,7 +6,7 @@ from typing import Any
 
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
-from autobatch.settings import ALLOCATOR, ATTENTION, CHECKPOINTING, LIGER, METHOD, QUANTIZATION
+from autobatch.settings import ALLOCATOR, ATTENTION, CHECKPOINTING, CUDNN_ATTENTION, LIGER, METHOD, QUANTIZATION
 
 _ATTENTION = {"eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _REPLACED = frozenset({"gradient_checkpointing", "activation_checkpointing", "use_liger_kernel"})
@@ -50,8 +50,8 @@ def _quantization(name: str) -> dict[str, Any]:
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
-    """Only the allocator is no key of LLaMA-Factory's."""
-    return {k: v for k, v in chosen.model_settings.items() if k == ALLOCATOR}
+    """Return what CUDA and its libraries read when they start: no key of LLaMA-Factory's."""
+    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
 TARGET = Target("llamafactory", settings, elsewhere=elsewhere, aliases={"group_by_length": "train_sampling_strategy"})

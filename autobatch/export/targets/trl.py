@@ -7,7 +7,7 @@ from typing import Any
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
 from autobatch.export.targets.hf import ALIASES
-from autobatch.settings import ALLOCATOR, ATTENTION, METHOD, PRECISION, QUANTIZATION
+from autobatch.settings import ALLOCATOR, ATTENTION, CUDNN_ATTENTION, METHOD, PRECISION, QUANTIZATION
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def _model(chosen: Chosen) -> dict[str, Any]:
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
-    """Only the allocator is no key of TRL's."""
-    return {k: v for k, v in chosen.model_settings.items() if k == ALLOCATOR}
+    """Return what CUDA and its libraries read when they start: no key of TRL's."""
+    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
 TARGET = Target("trl", settings, elsewhere=elsewhere, aliases=ALIASES)
