@@ -51,8 +51,7 @@ class Allocator:
         self.count += 1
         self.total += size
         self.allocated += block.size
-        if self.allocated > self.peak_allocated:
-            self.peak_allocated = self.allocated
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
         return block
 
     def release(self, block: Block) -> None:

@@ -186,9 +186,7 @@ class Model:
             x = self.outer_norms[index](x)
         return self._drop(x)
 
-    def _biases(
-        self, batch: int, length: int, memory: Tensor | None, index: int, *, trained: bool
-    ) -> list[Tensor]:
+    def _biases(self, batch: int, length: int, memory: Tensor | None, index: int, *, trained: bool) -> list[Tensor]:
         """Make T5's position biases. That of cross attention is zero, but marked as trained under checkpointing."""
         if self.shape.block != "t5":
             return []

@@ -1,4 +1,4 @@
-"""A network by shapes: its parameters, and one forward pass of each kind of layer, with the life times of the real code."""
+"""A network by shapes: its parameters, and how each kind of layer runs, with the life times of the real code."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "dropout": ("dropout", "dropout_rate", "hidden_dropout", "resid_pdrop"),
 }
 _TIED = frozenset({"bart", "mbart", "gemma", "gpt2"})
-"""Types whose `tie_word_embeddings` is true unless said otherwise. T5 ties too, but its v1.1 checkpoints say otherwise."""
+"""Types whose `tie_word_embeddings` is true unless said otherwise; so is t5's, but not in its v1.1 checkpoints."""
 _BART_POSITION_OFFSET = 2
 _SEQ2SEQ_LORA = {"bart": ("q_proj", "v_proj"), "t5": ("q", "v")}
 

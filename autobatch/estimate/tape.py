@@ -1,7 +1,7 @@
 """Training by shapes alone: operations that hold and free memory as PyTorch's do, and nothing else.
 
-A `Tensor` here has a size and no values. Every operation allocates its result, keeps what its backward pass needs, and lets go
-of the rest when no one names it any more: the life of a storage is that of its Python object, as in PyTorch.
+A `Tensor` here has a size and no values. Every operation allocates its result, keeps what its backward pass needs, and
+lets go of the rest when no one names it any more: the life of a storage is that of its Python object, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Tape:
 
     Args:
         allocator: where memory comes from.
-        compute_width: bytes an element of matrix products: 2 under autocast to bf16 or fp16, else 0 (the operands' own).
+        compute_width: bytes an element of matrix products under autocast to bf16 or fp16; 0: the operands' own.
 
     """
 
