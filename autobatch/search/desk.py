@@ -15,7 +15,7 @@ from autobatch import attributes
 from autobatch.request import Limits, Plan, Runner
 from autobatch.search import facts as kept
 from autobatch.search.facts import Fact
-from autobatch.search.seams import Entry, Ledger, Observer
+from autobatch.search.seams import Entry, Gate, Ledger, Observer, open_gate
 from autobatch.search.study import distributions, parameters
 from autobatch.settings import Configuration, SearchSpace
 from autobatch.verdict import Kind, Verdict
@@ -73,6 +73,7 @@ class Desk:
     ledger: Ledger
     limits: Limits
     observer: Observer
+    gate: Gate = open_gate
     facts: list[Fact] = field(default_factory=list)
     probes: int = 0
     probe_seconds: float = 0.0
@@ -85,6 +86,7 @@ class Desk:
 
         """
         for _ in range(LARGEST_REPEATS):
+            self.gate()
             fact = self._once(self._ask(configuration), configuration, plan, stage, why)
             if fact.verdict.kind is not Kind.DISTURBED:
                 break
@@ -92,6 +94,7 @@ class Desk:
 
     def propose(self) -> Trial:
         """Ask the study's own sampler."""
+        self.gate()
         return self.study.ask(distributions(self.space))
 
     def run(self, trial: Trial, configuration: Configuration, plan: Plan, why: Mapping[str, Any]) -> Fact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from autobatch.request import Journal, Purpose
@@ -67,6 +67,18 @@ class NullLedger:
     def quarantined(self, study: str) -> list[Configuration]:  # noqa: ARG002 - the seam's signature
         """Return nothing."""
         return []
+
+
+Gate = Callable[[], None]
+"""Called before each probe, with nothing open: it may wait, or raise `StopSearch`."""
+
+
+class StopSearch(KeyboardInterrupt):  # noqa: N818 - a wish, not an error: handled wherever an interrupt is
+    """Somebody wants the search to end here and keep what is known."""
+
+
+def open_gate() -> None:
+    """Let every probe through."""
 
 
 class Observer(Protocol):
