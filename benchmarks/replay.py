@@ -95,7 +95,8 @@ def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> C
         clock=replay.clock,
         tie=0.0,
         candidates=replay.candidates,
-        predict=shapes.predict if structured else None,
+        predict=shapes.predict,
+        pace=shapes.pace,
         confirmations=2 if structured else 0,
     ).run()
     return result.chosen.configuration if result.chosen else None

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from autobatch.errors import UsageError
-from autobatch.estimate import memory
-from autobatch.search.prior import Predict
+from autobatch.estimate import cards, memory
+from autobatch.search.pace import pace_of
+from autobatch.search.prior import PaceOf, Predict
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lengths, Lora, Model, Workload
@@ -31,6 +32,7 @@ class Shapes:
 
     workload: Workload
     predict: Predict | None
+    pace: PaceOf | None
 
 
 def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Shapes:
@@ -39,9 +41,12 @@ def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Sh
         preset = presets.load(surface.model)
     except UsageError:
         model = Model(surface.model, surface.model, "seq2seq" if surface.target_length else "causal")
-        return Shapes(Workload(model, effective_batch=effective_batch), None)
+        return Shapes(Workload(model, effective_batch=effective_batch), None, None)
     workload = replace(preset, lora=_adapter(surface), lengths=_lengths(surface), effective_batch=effective_batch)
-    return Shapes(workload, partial(_predict, workload) if with_prior else None)
+    if not with_prior:
+        return Shapes(workload, None, None)
+    pace = pace_of(workload, cards.find(surface.card), BARE_LOOP) if surface.card else None
+    return Shapes(workload, partial(_predict, workload), pace)
 
 
 def _predict(workload: Workload, configuration: Configuration) -> Expected:

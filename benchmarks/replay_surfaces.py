@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from autobatch.estimate import cards
 from autobatch.request import Journal, Limits, Plan
 from autobatch.search.samplers import core
 from autobatch.settings import CHECKPOINTING, METHOD, MICRO_BATCH, OPTIM, PRECISION, QUANTIZATION, Configuration
@@ -47,6 +48,8 @@ class Surface:
     source_length: int
     target_length: int | None
     rows: tuple[Row, ...]
+    card: str | None = None
+    """Catalogue name of the card it was recorded on, where the file's name begins with one."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ class Case:
 
 def read_surfaces(folder: Path) -> dict[str, Surface]:
     """Read every CSV file of a folder, by model."""
-    surfaces: dict[str, list[dict[str, str]]] = {}
+    surfaces: dict[str, Surface] = {}
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                surfaces.setdefault(row["model"], []).append(row)
-    return {model: _surface(model, rows) for model, rows in surfaces.items()}
+            rows = list(csv.DictReader(file))
+        for model in dict.fromkeys(row["model"] for row in rows):
+            surfaces[model] = _surface(model, [row for row in rows if row["model"] == model], path.stem)
+    return surfaces
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -74,10 +78,14 @@ def read_cases(path: Path) -> list[Case]:
     return [Case(str(c["model"]), float(c["card_gib"]), int(c["effective_batch"])) for c in data["cases"]]
 
 
-def _surface(model: str, rows: list[dict[str, str]]) -> Surface:
+def _surface(model: str, rows: list[dict[str, str]], stem: str) -> Surface:
     target = rows[0]["target_length"]
     read = tuple(_row(row) for row in rows)
-    return Surface(model, int(rows[0]["source_length"]), int(target) if target else None, read)
+    return Surface(model, int(rows[0]["source_length"]), int(target) if target else None, read, _card(stem))
+
+
+def _card(stem: str) -> str | None:
+    return next((name for name in cards.names() if stem.startswith(f"{name}-")), None)
 
 
 def _row(row: Mapping[str, str]) -> Row:

@@ -20,11 +20,11 @@ from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
 from autobatch.search.first_stage import FirstStage, initial_settings
 from autobatch.search.judge import Core, Judge, PlainJudge, latest
-from autobatch.search.prior import Predict
+from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
 from autobatch.search.result import Choice, Result, failures
 from autobatch.search.samplers import CandidateSampler, generic
-from autobatch.search.seams import Ledger, NullLedger, NullObserver, Observer
+from autobatch.search.seams import Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
 from autobatch.search.structured import StructuredSampler
 from autobatch.search.study import open_study
 from autobatch.search.tuning import tune
@@ -52,7 +52,9 @@ class Search:
         tie: within this share of the best, less memory wins; 0 turns it off.
         candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
+        pace: time prior, `configuration -> Pace`; None for none.
         phase: `train`, or `inference` for the inference batch alone.
+        gate: called before each probe; it may wait, or raise `StopSearch`.
         machine: the fingerprint, kept with the study for whoever checks it later.
         confirmations: finalists that time is held back for; 0 leaves the last stage out.
 
@@ -74,8 +76,10 @@ class Search:
     tie: float = TIE
     candidates: Sequence[Configuration] | None = None
     predict: Predict | None = None
+    pace: PaceOf | None = None
     phase: str = "train"
     machine: Mapping[str, Any] | None = None
+    gate: Gate = open_gate
     confirmations: int = 2
 
     def run(self) -> Result:
@@ -90,7 +94,7 @@ class Search:
         study = open_study(self.storage, self.study_name, self.workload, self.space, self.limits)
         if self.machine is not None:
             study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
-        self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer)
+        self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer, self.gate)
         self._desk.facts.extend(kept.read_all(study, self.space))
         self._sampler = self._make_sampler()
         study.sampler = self._sampler
@@ -135,7 +139,7 @@ class Search:
             return CandidateSampler(self.space, self._allowed, self.seed)
         if self.sampler_name == "structured":
             return StructuredSampler(
-                self.space, self._allowed, self.limits, self.predict, threshold=self.threshold, seed=self.seed
+                self.space, self._allowed, self.limits, self.predict, self.pace, threshold=self.threshold, seed=self.seed
             )
         return generic(self.sampler_name, self.seed, held)
 

@@ -24,7 +24,7 @@ from autobatch.search.posterior import (
     misfit,
     noise,
 )
-from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, Predict
+from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, PaceOf, Predict
 from autobatch.search.samplers import core
 from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
 from autobatch.verdict import Kind
@@ -55,6 +55,7 @@ class Outlook:
         candidates: Sequence[Configuration],
         limits: Limits,
         predict: Predict | None,
+        pace: PaceOf | None,
         seed: int,
     ) -> None:
         self._limits = limits
@@ -67,7 +68,7 @@ class Outlook:
         self._log_samples = np.log(np.array(samples, dtype=float))
         self._accumulation = np.array([float(c.accumulation) for c in candidates])
         first = [candidates[int(np.argmax(self.arm == i))].replace({MICRO_BATCH: 1}) for i in range(len(arms))]
-        self._posterior = Posterior(prior.build(first, _two(self.batch), predict), seed)
+        self._posterior = Posterior(prior.build(first, _two(self.batch), predict, pace), seed)
         self._learned: int | None = None
 
     def learn(self, facts: Sequence[Fact]) -> None:

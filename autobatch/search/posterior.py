@@ -111,7 +111,7 @@ class Posterior:
             bound = seen.at_least if problem == 0 else np.full_like(target, math.nan)
             rows = np.flatnonzero(~np.isnan(target) | ~np.isnan(bound))
             forward = self._forward(problem, seen, rows)
-            scale = self._inflation(seen) if problem == 0 else 1.0
+            scale = self._inflation(figures, seen.arm[rows], target[rows], forward)
             misfits += self._fit(figures, seen.arm[rows], target[rows], bound[rows], draws[problem][rows], forward, scale)
             count += len(rows)
         good = misfits <= max(count + FIT_SPREADS * math.sqrt(2 * count), float(np.median(misfits)))
@@ -122,17 +122,16 @@ class Posterior:
         makers = (_memory, _micro_step, _optimizer)
         return lambda own: makers[problem](own, log_batch, repeats)
 
-    def _inflation(self, seen: Observations) -> float:
-        """Return by how much the variance of the memory prior must grow for it not to be surprised."""
-        rows = np.flatnonzero(~np.isnan(seen.memory))
-        if not len(rows):
+    def _inflation(self, figures: tuple[int, ...], arm: Places, target: Array, forward: Forward) -> float:
+        """Return by how much the variance of the prior must grow for it not to be surprised by what was measured."""
+        chosen, known = list(figures), ~np.isnan(target)
+        if not known.any():
             return 1.0
-        arm = seen.arm[rows]
-        mean = self._prior.mean[[FIXED, PER_SAMPLE]][:, arm][:, :, None]
-        expected = _memory(mean, np.log(seen.batch[rows])[:, None], seen.repeats[rows][:, None])
-        own = self._prior.covariance[[FIXED, PER_SAMPLE]][:, arm, arm]
+        expected = forward(self._prior.mean[chosen][:, arm][:, :, None])
+        own = self._prior.covariance[chosen][:, arm, arm]
         variance = (expected.slopes[:, :, 0] ** 2 * own).sum(0) + expected.sd[:, 0] ** 2
-        return max(1.0, float(np.mean((seen.memory[rows] - expected.value[:, 0]) ** 2 / variance)))
+        surprise = (target - expected.value[:, 0]) ** 2 / variance
+        return max(1.0, float(surprise[known].mean()))
 
     def _fit(
         self,

@@ -20,8 +20,10 @@ from autobatch.settings import (
     ATTENTION,
     CHECKPOINTING,
     COMPILE,
+    CUDNN_ATTENTION,
     LIGER,
     METHOD,
+    MICRO_BATCH,
     OPTIM,
     PRECISION,
     QUANTIZATION,
@@ -39,6 +41,10 @@ COMMON_MEAN = np.log([4 * GIB, 0.2 * GIB, 0.1, 0.2, 0.01, 0.01])
 COMMON_SD = np.array([1.5, 2.0, 1.2, 0.7, 2.0, 1.5])
 OWN_SD = np.array([0.05, 0.08, 0.08, 0.3, 0.05, 0.1])
 """What an arm has to itself, beyond the effects of its settings."""
+SHARED = 0.75
+"""Share of the variance of a prediction from shapes that is common to every arm of a model."""
+HOST_SD = 0.4
+"""How much the speed of this host and this device may differ from the predictor's, all arms alike."""
 
 
 class Prediction(Protocol):
@@ -54,6 +60,20 @@ class Prediction(Protocol):
 
 
 Predict = Callable[[Configuration], Prediction]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A prediction of an arm's time."""
+
+    floor_s: float
+    """Micro-step as the host's launches bound it."""
+    sample_s: float
+    """Time of one more sample as the device bounds it."""
+    rel_sigma: float
+
+
+PaceOf = Callable[[Configuration], Pace]
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,7 @@ _BY_SETTING: Mapping[str, Effect] = {
     OPTIM: Effect((-0.2, 0, 0, 0, 0, 0.5), (0.3, 0.03, 0.02, 0.02, 0.02, 0.8)),
     ATTENTION: Effect((0, 0, 0, 0, 0, 0), (0.02, 0.4, 0.2, 0.2, 0.2, 0.02)),
     SAMPLING: Effect((0, 0, 0, 0, -0.1, 0), (0.02, 0.05, 0.05, 0.2, 0.2, 0.02)),
+    CUDNN_ATTENTION: Effect((0, 0, 0, 0, 0, 0), (0.02, 0.1, 0.7, 0.2, 0.7, 0.02)),
     ALLOCATOR: Effect((0, -0.05, 0, 0, 0, 0), (0.03, 0.08, 0.02, 0.05, 0.02, 0.02)),
 }
 _PLAIN: Mapping[str, Scalar] = {
@@ -94,6 +115,7 @@ _PLAIN: Mapping[str, Scalar] = {
     ATTENTION: "sdpa",
     SAMPLING: "random",
     ALLOCATOR: "",
+    CUDNN_ATTENTION: False,
 }
 
 
@@ -124,8 +146,13 @@ class Prior:
     """(figures, arms, arms): the figures are independent beforehand."""
 
 
-def build(arms: Sequence[Configuration], batches: tuple[int, int], predict: Predict | None) -> Prior:
-    """Build the prior of the arms; `predict`, asked at two micro-batches, replaces the effects on memory."""
+def build(
+    arms: Sequence[Configuration], batches: tuple[int, int], predict: Predict | None, pace: PaceOf | None = None
+) -> Prior:
+    """Build the prior of the arms.
+
+    `predict`, asked at two micro-batches, replaces the effects on memory, and `pace` those on time.
+    """
     mean = np.tile(COMMON_MEAN[:, None], (1, len(arms)))
     covariance = np.tile((COMMON_SD**2)[:, None, None], (1, len(arms), len(arms)))
     for part in dict.fromkeys(part for arm in arms for part in properties(arm)):
@@ -135,24 +162,33 @@ def build(arms: Sequence[Configuration], batches: tuple[int, int], predict: Pred
         covariance += (np.array(known.sd) ** 2)[:, None, None] * np.outer(has, has)
     covariance += (OWN_SD**2)[:, None, None] * np.eye(len(arms))
     if predict is not None:
-        _lay_shapes(mean, covariance, arms, batches, predict)
+        _lay_memory(mean, covariance, arms, batches, predict)
+    if pace is not None:
+        _lay_time(mean, covariance, [pace(arm) for arm in arms])
     return Prior(mean, covariance)
 
 
-def _lay_shapes(
+def _lay_memory(
     mean: Array, covariance: Array, arms: Sequence[Configuration], batches: tuple[int, int], predict: Predict
 ) -> None:
     low, high = batches
     sigmas = []
     for index, arm in enumerate(arms):
-        small, large = (predict(arm.replace(per_device_train_batch_size=b)) for b in (low, high))
+        small, large = (predict(arm.replace({MICRO_BATCH: b})) for b in (low, high))
         slope = max((large.bytes - small.bytes) / max(high - low, 1), 1.0)
         mean[FIXED, index] = math.log(max(small.bytes - slope * low, 0.05 * small.bytes))
         mean[PER_SAMPLE, index] = math.log(slope)
         sigmas.append(max(small.rel_sigma, large.rel_sigma))
-    sigma = np.array(sigmas)
-    # most of a predictor's error is the same in every arm of a model; the rest is the arm's own
-    shared, own = 0.75, 0.25
-    block = np.outer(sigma, sigma) * shared + np.diag(sigma**2) * own
-    covariance[FIXED] = block
-    covariance[PER_SAMPLE] = block
+    covariance[FIXED] = covariance[PER_SAMPLE] = _shared(np.array(sigmas))
+
+
+def _lay_time(mean: Array, covariance: Array, paces: Sequence[Pace]) -> None:
+    sigma = np.array([pace.rel_sigma for pace in paces])
+    for figure, seconds in ((FLOOR, [p.floor_s for p in paces]), (SLOPE, [p.sample_s for p in paces])):
+        mean[figure] = np.log(np.array(seconds))
+        covariance[figure] = _shared(sigma) + HOST_SD**2
+
+
+def _shared(sigma: Array) -> Array:
+    """Return a covariance in which most of a predictor's error is the same in every arm, and the rest is its own."""
+    return np.outer(sigma, sigma) * SHARED + np.diag(sigma**2) * (1 - SHARED)

@@ -13,7 +13,7 @@ from autobatch.request import Limits
 from autobatch.search.facts import Fact
 from autobatch.search.judge import Core, failed
 from autobatch.search.outlook import Outlook
-from autobatch.search.prior import GIB, Predict
+from autobatch.search.prior import GIB, PaceOf, Predict
 from autobatch.search.samplers import CandidateSampler, Decision, core
 from autobatch.settings import Configuration, SearchSpace
 
@@ -31,6 +31,7 @@ class StructuredSampler(CandidateSampler):
         candidates: arm and micro-batch pairs to choose from.
         limits: the card.
         predict: memory prior from shapes; None for none.
+        pace: time prior from shapes; None for none.
         threshold: done when no probe is expected to gain this share.
         seed: of the posterior samples.
 
@@ -42,13 +43,14 @@ class StructuredSampler(CandidateSampler):
         candidates: Sequence[Configuration],
         limits: Limits,
         predict: Predict | None = None,
+        pace: PaceOf | None = None,
         *,
         threshold: float = 0.01,
         seed: int = 0,
     ) -> None:
         super().__init__(space, candidates, seed)
         self._threshold = threshold
-        self._outlook = Outlook(space, self._candidates, limits, predict, seed)
+        self._outlook = Outlook(space, self._candidates, limits, predict, pace, seed)
 
     def decide(self, facts: Sequence[Fact]) -> Decision:
         """Return the probe with the most expected gain per second; none when what is left is not worth it."""
