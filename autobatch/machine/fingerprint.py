@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from autobatch.machine import cgroups, gpus, memory
+from autobatch.machine import cgroups, gpus, memory, processors
 from autobatch.machine.differences import Difference, compare
 from autobatch.machine.gpus import Gpu, GpuUnavailableError
 
@@ -39,7 +36,7 @@ class Fingerprint:
     gpus: tuple[Gpu, ...]
     """All the GPUs to be seen."""
     cores: int
-    """Cores this process may run on."""
+    """Cores' worth of time this process can get: those it may run on, or fewer by a quota."""
     host_limit_bytes: int
     host_limit_source: str
     cgroup_version: str
@@ -89,13 +86,13 @@ def read(device: str) -> Fingerprint:
     return Fingerprint(
         device=device,
         gpus=tuple(gpus.list_gpus()),
-        cores=len(os.sched_getaffinity(0)),
+        cores=processors.usable(),
         host_limit_bytes=limit.bytes,
         host_limit_source=limit.source,
         cgroup_version=cgroups.read().version,
         kernel=release,
         wsl2=is_wsl2(release),
-        processor=processor(),
+        processor=processors.name(),
         python=platform.python_version(),
         libraries=_libraries(),
     )
@@ -138,14 +135,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-@cache
-def processor() -> str:
-    """Return the processor's name, as the kernel tells it."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
-            names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-            return next(names, platform.machine())
-    except OSError:
-        return platform.machine()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from autobatch.machine import fingerprint
+from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint, precisions
 from autobatch.machine.gpus import GpuUnavailableError
 
@@ -46,6 +46,19 @@ def test_precisions_follow_the_capability(driver):
     assert precisions("cpu") == ("fp32", "bf16")
     with pytest.raises(GpuUnavailableError):
         precisions("cuda:2")
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("max", 8), ("150000", 2), ("10000", 1), ("6400000", 8)])
+def test_cores_are_what_a_quota_leaves(tree, monkeypatch, quota, cores):
+    monkeypatch.setattr(processors, "visible", lambda: 8)
+    root = tree(
+        {
+            "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/cpu.max": f"{quota} 100000\n",
+        },
+    )
+    assert processors.usable(root) == cores
 
 
 def test_wsl2_is_told_by_its_kernel():

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 
 from autobatch import __version__
-from autobatch.machine import fingerprint, memory
+from autobatch.machine import fingerprint, memory, processors
 from autobatch.machine.doctor.finding import Finding, Level
 from autobatch.units import format_bytes
 
@@ -15,7 +15,7 @@ def machine() -> Iterator[Finding]:
     """Say what the machine is."""
     total = format_bytes(memory.physical().bytes)
     system = f"Linux {platform.release()}, Python {platform.python_version()}, autobatch {__version__}"
-    yield Finding("machine", Level.OK, f"{system}; {fingerprint.processor()}, {total}")
+    yield Finding("machine", Level.OK, f"{system}; {processors.name()}, {total}")
 
 
 def wsl2(kernel: str | None = None) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from autobatch.machine import cgroups, memory
 from autobatch.machine.cgroups import ROOT, Group
 from autobatch.machine.doctor.finding import Finding, Level
 from autobatch.machine.memory import SharedMemory
+from autobatch.machine.processors import visible
 from autobatch.units import GIB, format_bytes
 
 _SHM = "/dev/shm"  # noqa: S108 - its name, nothing is written there
@@ -42,7 +42,7 @@ def groups(root: Path = ROOT) -> Iterator[Finding]:
 
 def processors(root: Path = ROOT) -> Iterator[Finding]:
     """Say how many cores there are, and whether a quota gives less of them than are to be seen."""
-    cores = len(os.sched_getaffinity(0))
+    cores = visible()
     quota = cgroups.cpu_quota(root)
     if quota is None or quota >= cores:
         yield Finding("cores", Level.OK, f"{cores}")
