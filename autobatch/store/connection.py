@@ -34,14 +34,19 @@ def uri(path: Path, mode: str) -> str:
 
 
 class FileGuard:
-    """Notices that the database or its write-ahead log was replaced or deleted while open.
+    """Notices that the database or its write-ahead log was replaced or deleted while a connection was open.
 
     SQLite does not: it goes on writing to the file that has lost its name, and all of it is gone at the end.
+
+    Args:
+        path: the database.
+        connection: what is guarded; the log stays the same for as long as it is open.
+
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files = {name: _identity(name) for name in (path, path.with_name(path.name + "-wal"))}
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes the log, where there is none
+        self._files = {name: identity(name) for name in (path, path.with_name(path.name + "-wal"))}
 
     def check(self) -> None:
         """Compare the files' identities with those at the beginning.
@@ -50,13 +55,19 @@ class FileGuard:
             DatabaseError: they differ.
 
         """
-        for name, identity in self._files.items():
-            if identity is not None and _identity(name) != identity:
-                what = f"{name} was deleted or replaced while it was in use."
-                raise DatabaseError(what, "Put the file back, then run the same command again.")
+        for name, expected in self._files.items():
+            if identity(name) != expected:
+                raise replaced(name)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def replaced(name: Path) -> DatabaseError:
+    """Return the error for a file that is not the one that was opened."""
+    what = f"{name} was deleted or replaced while it was in use."
+    return DatabaseError(what, "Put the file back, then run the same command again.")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:

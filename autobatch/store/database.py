@@ -38,6 +38,7 @@ class Database:
     def __init__(self, path: str | os.PathLike[str], busy_s: float = BUSY_S) -> None:
         self.path = Path(path).resolve()
         self._lock = threading.RLock()
+        self._closed = False
         with explained(self.path):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.mark = Mark(self.path)
@@ -77,10 +78,12 @@ class Database:
             yield self._connection
 
     def close(self) -> None:
-        """Close the connection and release every lock."""
+        """Close the connection and release every lock; closing again does nothing."""
         with self._lock:
-            self._connection.close()
-            self.mark.close()
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+                self.mark.close()
 
     def _open(self, busy_s: float) -> None:
         expected = marks.expected(self.path)
@@ -92,7 +95,7 @@ class Database:
             schema.migrate(self._connection)
             held = _held(self._connection)
             check_content(self._connection, self.path, held, expected)
-            self._guard = FileGuard(self.path)
+            self._guard = FileGuard(self.path, self._connection)
         except BaseException:
             self._connection.close()
             raise

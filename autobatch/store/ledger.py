@@ -68,6 +68,7 @@ class Ledger:
             if self._owner is not None:
                 with self._database.transaction() as connection:
                     rows.end_owner(connection, self._owner)
+                self._owner = None
         self._database.close()
 
     def begin(self, study: str, trial_number: int, configuration: Configuration, purpose: str, stage: str) -> Entry:

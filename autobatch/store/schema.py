@@ -71,6 +71,29 @@ MIGRATIONS = (
             "CREATE INDEX ab_events_by_probe ON ab_events (probe_id)",
         ),
     ),
+    Migration(
+        "queue",
+        (
+            """CREATE TABLE ab_queue (
+                entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+                job TEXT NOT NULL,
+                on_done TEXT,
+                submitted_at REAL NOT NULL,
+                state TEXT NOT NULL,
+                wanted TEXT NOT NULL,
+                reason TEXT NOT NULL DEFAULT '',
+                study TEXT,
+                device TEXT,
+                worker TEXT,
+                starts INTEGER NOT NULL DEFAULT 0,
+                started_at REAL,
+                ended_at REAL,
+                worked_s REAL NOT NULL DEFAULT 0,
+                answer TEXT
+            )""",
+            "CREATE INDEX ab_queue_by_state ON ab_queue (state)",
+        ),
+    ),
 )
 VERSION = len(MIGRATIONS)
 

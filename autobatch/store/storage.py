@@ -15,11 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from autobatch.errors import DatabaseError
-from autobatch.store.connection import FileGuard, connect
+from autobatch.store.connection import FileGuard, connect, identity, replaced
 from autobatch.store.database import BUSY_S, Database, count_commit
 from autobatch.store.mark import Mark
 from autobatch.store.trouble import explain, explained
 
+_GUARD = "autobatch: whether the files are still the same"
 _HELD = "autobatch: what the database holds once this commit is done"
 
 
@@ -40,6 +41,7 @@ def open_storage(path: str | os.PathLike[str], busy_s: float = BUSY_S) -> RDBSto
             with mark.exclusive(busy_s):
                 storage = _storage(database.path, busy_s)
         weakref.finalize(storage, mark.close)
+        storage.engine.dispose()  # what was opened to make the tables is not watched
         _watch(storage, database.path)
         _count_commits(storage, mark)
         return storage
@@ -68,16 +70,22 @@ def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
 
 
 def _watch(storage: RDBStorage, path: Path) -> None:
-    guard = FileGuard(path)
+    file = identity(path)
 
-    def check(_: Connection) -> None:
-        guard.check()
+    def guard(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info[_GUARD] = FileGuard(path, raw)
+        if identity(path) != file:
+            raise replaced(path)
+
+    def check(connection: Connection) -> None:
+        connection.info[_GUARD].check()
 
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
         if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
             raise explain(error, path) from error
 
+    event.listen(storage.engine, "connect", guard)
     event.listen(storage.engine, "begin", check)
     event.listen(storage.engine, "commit", check)
     event.listen(storage.engine, "handle_error", translate)

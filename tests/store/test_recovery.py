@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autobatch import attributes
+from autobatch.isolation import proc
+from autobatch.settings import Configuration
+from autobatch.store import open_storage, read, rows
+from autobatch.store.ledger import Ledger
+from autobatch.store.mark import Mark
+from autobatch.store.orphans import TREE
+from autobatch.store.owner import Process
+from autobatch.store.recovery import close_dead, recover
+from autobatch.verdict import Kind, Verdict
+
+STUDY = "kobart"
+
+
+@pytest.fixture
+def study(path):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(path)
+    yield optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+    storage.engine.dispose()
+
+
+def own_by(path, process, **changes):
+    """Give every row to another process."""
+    with Ledger.open(path) as ledger, ledger.database.transaction() as connection:
+        other = replace(process, **changes)
+        connection.execute(
+            "UPDATE ab_owners SET boot_id = ?, pid_namespace = ?, pid = ?, start_time_ticks = ?, ended_at = NULL",
+            (other.boot_id, other.pid_namespace, other.pid, other.start_time_ticks),
+        )
+
+
+def test_a_killed_search_leaves_its_row_a_verdict_with_the_evidence(path, begin, killed):
+    def act():
+        entry = begin(Ledger.open(path), 5, 8)
+        entry.started({"pid": 2**22 + 1, "start_time_ticks": 1, "boot_id": "b", "cgroup": "/x"})
+        entry.sample({"host_bytes": 123, "phase": "worst_case"})
+        entry.intent("above 95 % of the limit")
+
+    pid = killed(act)
+    with Ledger.open(path) as ledger:
+        [probe] = close_dead(ledger)
+        assert close_dead(ledger) == ()
+        assert ledger.quarantined(STUDY) == [Configuration(per_device_train_batch_size=8)]
+    verdict = probe.verdict
+    assert verdict.kind is Kind.KILLED_IN_FLIGHT
+    assert verdict.evidence["cause"] == "the search was killed"
+    assert verdict.evidence["search_pid"] == pid
+    assert verdict.evidence["started"]["cgroup"] == "/x"
+    assert verdict.evidence["last_samples"][-1]["host_bytes"] == 123
+    assert verdict.evidence["intents"] == ["above 95 % of the limit"]
+    assert verdict.evidence["orphans_killed"] == []
+
+
+def test_its_orphans_are_killed_first(path, begin, killed):
+    def act():
+        entry = begin(Ledger.open(path))
+        environment = {**os.environ, TREE: f"{os.getpid()}-x"}
+        child = subprocess.Popen(["sh", "-c", "sleep 600 & wait"], env=environment, start_new_session=True)
+        entry.started(
+            {"pid": child.pid, "start_time_ticks": proc.stat(child.pid).start_ticks, "boot_id": proc.boot_id()}
+        )
+
+    pid = killed(act)
+    with Ledger.open(path) as ledger:
+        [probe] = close_dead(ledger)
+    assert len(probe.verdict.evidence["orphans_killed"]) >= 1
+    assert probe.verdict.evidence["orphans_left"] == []
+    assert proc.marked(f"{TREE}={pid}-") == []
+
+
+def test_orphans_are_killed_though_no_probe_was_in_flight(path, begin, killed):
+    def act():
+        begin(Ledger.open(path)).finish(Verdict(Kind.OK))
+        environment = {**os.environ, TREE: f"{os.getpid()}-x"}
+        subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+
+    pid = killed(act)
+    with Ledger.open(path) as ledger:
+        assert close_dead(ledger) == ()
+    assert proc.marked(f"{TREE}={pid}-") == []
+
+
+def test_what_a_living_search_has_in_flight_is_left_alone(path, ledger, begin):
+    begin(ledger)
+    with Ledger.open(path) as other:
+        assert close_dead(other) == ()
+    assert read.probe(path, STUDY, 0)[0].probe.ended_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"boot_id": "another"}, "the machine was restarted"),
+        ({"pid_namespace": "1:1"}, "the search's container ended"),
+        ({"start_time_ticks": 1}, "the search was killed"),
+    ],
+)
+def test_the_cause_is_told_from_boot_and_namespace(path, ledger, begin, changes, cause):
+    begin(ledger)
+    ledger.close()
+    own_by(path, Process.current(), **changes)
+    with Ledger.open(path) as other:
+        [probe] = close_dead(other)
+    assert probe.verdict.evidence["cause"] == cause
+
+
+def test_a_search_in_another_living_container_is_left_alone(path, ledger, begin):
+    begin(ledger)
+    with ledger.database.reading() as connection:
+        [owner] = rows.owners(connection)
+    own_by(path, Process.current(), pid_namespace="1:1")
+    with Ledger.open(path) as other:
+        assert close_dead(other) == ()
+    ledger.close()
+    held = Mark(path)
+    held.hold(owner)
+    with Ledger.open(path) as other:
+        assert close_dead(other) == ()
+        held.close()
+        assert len(close_dead(other)) == 1
+
+
+def test_a_search_that_ended_in_order_leaves_nothing_to_recover(path, begin):
+    with Ledger.open(path) as ledger:
+        begin(ledger).finish(Verdict(Kind.OK))
+    with Ledger.open(path) as ledger, ledger.database.reading() as connection:
+        assert rows.owners(connection) == {}
+
+
+def test_optunas_running_trials_are_failed_or_handed_back_to_be_told(path, study, begin, killed):
+    def act():
+        ledger = Ledger.open(path)
+        begin(ledger, 0, 1).finish(Verdict(Kind.OK))
+        begin(ledger, 1, 2)
+
+    for _ in range(3):
+        study.ask()
+    killed(act)
+    with Ledger.open(path) as ledger:
+        recovery = recover(ledger, study._storage)
+        assert [probe.trial_number for probe in recovery.killed] == [1]
+        assert [probe.trial_number for probe in recovery.untold] == [0]
+        assert recovery.untold[0].verdict.ok
+        study.tell(0, 12.0)
+        assert recover(ledger, study._storage) == replace(recovery, killed=(), untold=())
+    trials = study.get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
+    assert trials[1].user_attrs[attributes.VERDICT] == Kind.KILLED_IN_FLIGHT
+    assert trials[1].user_attrs[attributes.DIGEST] == recovery.killed[0].digest
+    assert attributes.VERDICT not in trials[2].user_attrs
+
+
+def test_trials_of_a_living_search_go_on(path, study, ledger, begin):
+    first, second = study.ask(), study.ask()
+    begin(ledger, first.number)
+    with Ledger.open(path) as other:
+        recovery = recover(other, study._storage)
+    assert (recovery.killed, recovery.untold) == ((), ())
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING] * 2
+    assert second.number == 1
+
+
+def test_a_recovery_killed_halfway_is_completed_by_the_next(path, study, begin, killed):
+    trial = study.ask()
+    killed(lambda: begin(Ledger.open(path), trial.number))
+    with Ledger.open(path) as ledger:
+        close_dead(ledger)
+    with Ledger.open(path) as ledger:
+        assert recover(ledger, study._storage).untold == ()
+    assert study.get_trials()[0].state is TrialState.FAIL
+
+
+def test_two_recoveries_at_once_tell_of_a_probe_once(path, begin, killed):
+    killed(lambda: begin(Ledger.open(path)))
+    script = (
+        "import sys; from autobatch.store.ledger import Ledger; from autobatch.store.recovery import close_dead\n"
+        "print(len(close_dead(Ledger.open(sys.argv[1]))))"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) for _ in range(2)]
+    assert sorted(int(process.communicate(timeout=60)[0]) for process in both) == [0, 1]
+
+
+def test_recovering_is_quick(path, begin, killed):
+    killed(lambda: begin(Ledger.open(path)))
+    began = time.monotonic()
+    with Ledger.open(path) as ledger:
+        close_dead(ledger)
+    assert time.monotonic() - began < 5
