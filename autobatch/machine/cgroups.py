@@ -5,6 +5,7 @@ Every function takes `root`, the folder that stands for `/`, so that recorded tr
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class _Mount:
 
 def read(root: Path = ROOT, pid: int | Literal["self"] = "self") -> CgroupPaths:
     """Return the groups of a process by /proc/PID/cgroup and its mountinfo; all None where they cannot be read."""
-    mounts = list(_mounts(_text(root / "proc" / str(pid) / "mountinfo")))
+    mounts = _mounts(_text(root / "proc" / str(pid) / "mountinfo"))
     paths = dict(_memberships(_text(root / "proc" / str(pid) / "cgroup")))
     unified = _unified(root, mounts, paths)
     memory = _legacy(root, mounts, paths, "memory") or _enabled(unified, "memory")
@@ -83,7 +84,7 @@ def table(path: Path) -> dict[str, int]:
 
 def cpu_quota(root: Path = ROOT) -> float | None:
     """Return the cores' worth of time that the tightest quota, whole hierarchy up, gives us; None without one."""
-    mounts = list(_mounts(_text(root / "proc" / "self" / "mountinfo")))
+    mounts = _mounts(_text(root / "proc" / "self" / "mountinfo"))
     paths = dict(_memberships(_text(root / "proc" / "self" / "cgroup")))
     group = _legacy(root, mounts, paths, "cpu") or _unified(root, mounts, paths)
     quotas = (_quota(folder) for folder in (group.upwards() if group else ()))
@@ -122,12 +123,17 @@ def _memberships(text: str) -> Iterator[tuple[str, str]]:
             yield controller, path
 
 
-def _mounts(text: str) -> Iterator[_Mount]:
+def _mounts(text: str) -> list[_Mount]:
+    """Return the cgroup mounts that can be reached: a later mount hides those at and below its point."""
+    found: list[_Mount] = []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         fields, more = left.split(), right.split()
-        if len(fields) > 4 and len(more) > 2 and more[0] in {"cgroup", "cgroup2"}:  # noqa: PLR2004 - fields of mountinfo
-            yield _Mount(_unescaped(fields[3]), _unescaped(fields[4]), more[0], frozenset(more[2].split(",")))
+        if len(fields) > 4 and len(more) > 2:  # noqa: PLR2004 - fields of mountinfo
+            mount = _Mount(_unescaped(fields[3]), _unescaped(fields[4]), more[0], frozenset(more[2].split(",")))
+            found = [old for old in found if not PurePosixPath(old.point).is_relative_to(mount.point)]
+            found.append(mount)
+    return [mount for mount in found if mount.kind in {"cgroup", "cgroup2"}]
 
 
 def _unescaped(text: str) -> str:
@@ -156,12 +162,26 @@ def _enabled(group: Group | None, controller: str) -> Group | None:
 
 
 def _group(root: Path, mount: _Mount, path: str, version: Literal[1, 2]) -> Group:
-    """Place a membership below its mount; a path from outside our cgroup namespace falls back to the mount."""
+    """Place a membership below its mount; what cannot be placed there falls back to the mount."""
     point = root / mount.point.lstrip("/")
+    above = PurePosixPath(mount.root).parts.count("..")
     try:
-        below = PurePosixPath(path).relative_to(mount.root)
+        folder = point / PurePosixPath(path).relative_to("/" if above else mount.root)
     except ValueError:
-        below = PurePosixPath()
-    folder = point / below
-    inside = ".." not in below.parts and folder.is_dir()
+        folder = point
+    if above:
+        folder = _holding_us(point, above) / folder.relative_to(point)
+    inside = ".." not in folder.relative_to(point).parts and folder.is_dir()
     return Group(folder if inside else point, point, version)
+
+
+def _holding_us(point: Path, depth: int) -> Path:
+    """Return the root of our cgroup namespace: as many levels below the mount as the mount's root lies above it.
+
+    The namespace hides the names of those levels, so it is the one with our process in it or below it.
+    """
+    ours = str(os.getpid())
+    for top in point.glob("/".join("*" * depth)):
+        if any(ours in words(procs) for procs in top.rglob("cgroup.procs")):
+            return top
+    return point

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from autobatch.machine import cgroups
@@ -111,6 +113,28 @@ def test_a_path_that_cannot_be_seen_falls_back_to_the_mount(tree, path):
     memory = cgroups.read(root).memory
     assert memory is not None
     assert memory.folder == memory.mount == root / "sys/fs/cgroup"
+
+
+def test_a_mount_from_outside_our_namespace_is_searched_for_us(tree):
+    """`unshare --cgroup` alone leaves the old mounts, whose root then lies above ours."""
+    root = tree(
+        {
+            "proc/self/mountinfo": "35 31 0:32 /../.. /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            "proc/self/cgroup": "5:memory:/inner\n",
+            "sys/fs/cgroup/memory/pods/other/cgroup.procs": "1\n",
+            "sys/fs/cgroup/memory/pods/ours/inner/cgroup.procs": f"7\n{os.getpid()}\n",
+        },
+    )
+    memory = cgroups.read(root).memory
+    assert memory is not None
+    assert memory.folder == root / "sys/fs/cgroup/memory/pods/ours/inner"
+
+
+def test_a_mount_hidden_by_a_later_one_is_left_out(tree):
+    hidden = "40 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+    covering = "64 23 0:40 / /sys/fs/cgroup rw - tmpfs none rw\n"
+    root = tree({"proc/self/mountinfo": hidden + covering + V1_MOUNTS.partition("\n")[2], "proc/self/cgroup": "0::/\n"})
+    assert cgroups.read(root).version == "v1"
 
 
 def test_spaces_in_a_mount_are_unescaped(tree):
