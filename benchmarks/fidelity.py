@@ -1,0 +1,255 @@
+"""A probe's s/step and peak against real training runs of the same configuration, and how far two such runs differ.
+
+    python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--budget-s S] [--json FILE]
+
+Each configuration is probed, frozen, and trained by `examples/train.py` twice, on random tokens with the preset's
+spread of lengths (or on `--data`). The error of s/step is held against 6 % or 1.5 times the difference of the two real runs,
+where that is larger; that of the peak against 2 %. A run that dies on what the probe called safe is `unsafe`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import runpy
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from autobatch.export.chosen import Chosen
+from autobatch.export.frozen import save
+from autobatch.export.verify import Unrecorded
+from autobatch.isolation.runner import ProbeRunner
+from autobatch.machine import fingerprint
+from autobatch.machine.gpus import list_gpus, open_device
+from autobatch.request import Limits, Plan
+from autobatch.settings import Configuration, Scalar
+from autobatch.units import parse_bytes
+from autobatch.verdict import Verdict
+from autobatch.workload import data, presets
+from autobatch.workload.spec import Workload
+from benchmarks.forks import import_once, in_fork, tail
+
+WORST_ERROR = 0.06
+MEDIAN_ERROR = 0.03
+PEAK_ERROR = 0.02
+REPEAT_FACTOR = 1.5
+TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
+
+
+def _settings(micro_batch: int, accumulation: int, **more: Scalar) -> dict[str, Scalar]:
+    batch = {"per_device_train_batch_size": micro_batch, "gradient_accumulation_steps": accumulation}
+    return {**batch, "precision": "bf16", **more}
+
+
+_LORA = {"method": "lora"}
+_QLORA = {"method": "lora", "quantization": "nf4"}
+_CHECKPOINTING = {"gradient_checkpointing": True}
+CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
+    "kobart-8x2": ("kobart", _settings(8, 2)),
+    "kobart-48": ("kobart", _settings(48, 1)),
+    "kobart-16x3-tf32": ("kobart", _settings(16, 3, precision="tf32")),
+    "t5-10x2": ("t5-base-korean-summarization", _settings(10, 2)),
+    "t5-20x2-checkpointing": ("t5-base-korean-summarization", _settings(20, 2, **_CHECKPOINTING)),
+    "llama-4x2-lora": ("llama-3.2-korean-3b", _settings(4, 2, **_LORA)),
+    "llama-4x2-nf4": ("llama-3.2-korean-3b", _settings(4, 2, **_QLORA)),
+    "llama-8x1-nf4-checkpointing": ("llama-3.2-korean-3b", _settings(8, 1, **_QLORA, **_CHECKPOINTING)),
+    "mt5-8x2-nf4": ("mt5-xlsum", _settings(8, 2, **_QLORA)),
+    "qwen3-4x1-nf4": ("qwen3-4b", _settings(4, 1, **_QLORA)),
+    "demo-8x2": ("demo", _settings(8, 2, precision="fp32")),
+}
+"""Model and settings by name."""
+DEFAULT = tuple(name for name in CONFIGS if name != "demo-8x2")
+
+
+@dataclass
+class Row:
+    """One configuration."""
+
+    config: str
+    verdict: str
+    probe_s: float
+    probed_step_s: float | None = None
+    probed_rel_error: float | None = None
+    probed_peak_bytes: int | None = None
+    steps_timed: int | None = None
+    real_step_s: list[float] = field(default_factory=list)
+    real_peak_bytes: list[int] = field(default_factory=list)
+    note: str = ""
+    unsafe: bool = False
+
+    @property
+    def step_error(self) -> float | None:
+        """Probed over real, less one."""
+        return self._error(self.probed_step_s, self.real_step_s)
+
+    @property
+    def peak_error(self) -> float | None:
+        """Probed over real, less one."""
+        return self._error(self.probed_peak_bytes, self.real_peak_bytes)
+
+    @staticmethod
+    def _error(probed: float | None, real: list[Any]) -> float | None:
+        return probed / statistics.fmean(real) - 1 if probed and real else None
+
+    @property
+    def floor(self) -> float | None:
+        """Difference of the real runs, relative to their mean."""
+        real = self.real_step_s
+        return (max(real) - min(real)) / statistics.fmean(real) if len(real) > 1 else None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the probe told the truth, as far as it was checked."""
+        allowed = max(WORST_ERROR, REPEAT_FACTOR * (self.floor or 0.0))
+        good_step = self.step_error is None or abs(self.step_error) <= allowed
+        good_peak = self.peak_error is None or self.peak_error >= -PEAK_ERROR
+        return good_step and good_peak and not self.unsafe and not self.note
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row of the JSON file."""
+        return {
+            **asdict(self),
+            "step_error": self.step_error,
+            "peak_error": self.peak_error,
+            "floor": self.floor,
+            "ok": self.ok,
+        }
+
+
+def workload_of(preset: str, configuration: Configuration, path: Path | None) -> Workload:
+    """Return the preset with the configuration's effective batch and method, on a person's data where given."""
+    batch = configuration.micro_batch * configuration.accumulation
+    workload = replace(presets.load(preset), effective_batch=batch)
+    if path is None:
+        return workload
+    found = data.describe(path, workload)
+    return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
+
+
+def probe(workload: Workload, configuration: Configuration, options: argparse.Namespace, folder: str) -> Verdict:
+    """Run the probe in a process of its own."""
+    gpus = list_gpus() if options.device != "cpu" else []
+    with ProbeRunner(
+        workload,
+        device=options.device,
+        limits=Limits(device_bytes=options.gpu_memory),
+        work_dir=folder,
+        gpu=open_device(0) if gpus else None,
+    ) as runner:
+        return runner.run(configuration, Plan(options.purpose, max_seconds=180.0), Unrecorded())
+
+
+def real_run(best: Path, steps: int, figures: Path) -> None:
+    """Run `examples/train.py` here, as if from the command line."""
+    sys.argv = [str(TRAIN), str(best), "--max-steps", str(steps), "--json", str(figures)]
+    runpy.run_path(str(TRAIN), run_name="__main__")
+
+
+def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], ends: float) -> Row:
+    """Probe a configuration, then train with it; what goes wrong is in the row."""
+    preset, settings = CONFIGS[name]
+    configuration = Configuration({**settings, "dataloader_num_workers": options.workers})
+    workload = workload_of(preset, configuration, options.data)
+    with TemporaryDirectory() as folder:
+        verdict = probe(workload, configuration, options, folder)
+        found = verdict.measurements
+        row = Row(name, str(verdict.kind), verdict.duration_s)
+        if not verdict.ok:
+            return row
+        row.probed_step_s, row.probed_rel_error = found.step_s, found.micro_step_rel_error
+        row.probed_peak_bytes, row.steps_timed = found.device_peak_used_bytes, found.steps_timed
+        best = Path(folder, "best.yaml")
+        limits = Limits(device_bytes=options.gpu_memory)
+        save(Chosen("fidelity", None, configuration, found, workload, machine, limits), best)
+        for repeat in range(options.repeats):
+            _train(row, best, options.steps, Path(folder, f"real-{repeat}"), ends - time.monotonic())
+    return row
+
+
+def _train(row: Row, best: Path, steps: int, place: Path, left_s: float) -> None:
+    expected = steps * (row.probed_step_s or 0.0)
+    if expected > left_s:
+        row.note = f"no time for {steps} steps ({expected:.0f} s)"
+        return
+    log, figures = place.with_suffix(".log"), place.with_suffix(".json")
+    status = in_fork(partial(real_run, best, steps, figures), log, left_s)
+    if status == 0:
+        real = json.loads(figures.read_text())
+        row.real_step_s.append(real["step_s"])
+        row.real_peak_bytes.append(real["device_peak_used_bytes"])
+        return
+    row.note = "timed out" if status is None else tail(log)
+    row.unsafe = "out of memory" in row.note.lower()
+
+
+def line(row: Row) -> str:
+    """Return a row of the table."""
+    real = statistics.fmean(row.real_step_s) if row.real_step_s else None
+    seconds = " ".join(f"{'-' if value is None else f'{value:.4f}':>9}" for value in (row.probed_step_s, real))
+    shares = " ".join(
+        f"{'-' if value is None else f'{value:+.1%}':>8}" for value in (row.step_error, row.floor, row.peak_error)
+    )
+    return f"{row.config:30} {row.verdict:10} {row.probe_s:7.1f} {seconds} {shares} {'unsafe ' * row.unsafe}{row.note}"
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """Return the figures over all configurations."""
+    errors = [abs(row.step_error) for row in rows if row.step_error is not None]
+    peaks = [abs(row.peak_error) for row in rows if row.peak_error is not None]
+    return {
+        "compared": len(errors),
+        "median_step_error": statistics.median(errors) if errors else None,
+        "worst_step_error": max(errors, default=None),
+        "worst_peak_error": max(peaks, default=None),
+        "unsafe": sum(row.unsafe for row in rows),
+        "ok": all(row.ok for row in rows) and (not errors or statistics.median(errors) <= MEDIAN_ERROR),
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--configs", nargs="*", default=list(DEFAULT), choices=list(CONFIGS))
+    made.add_argument("--steps", type=int, default=200)
+    made.add_argument("--repeats", type=int, default=2, help="real runs of each")
+    made.add_argument("--purpose", choices=("probe", "confirm"), default="probe")
+    made.add_argument("--workers", type=int, default=2)
+    made.add_argument("--data", type=Path)
+    made.add_argument("--gpu-memory", type=parse_bytes, help="size of the card to emulate")
+    made.add_argument("--device", default="cuda:0" if list_gpus() else "cpu")
+    made.add_argument("--budget-s", type=float, default=1500.0, help="no run is begun that would end after it")
+    made.add_argument("--json", type=Path)
+    return made
+
+
+def main() -> int:
+    """Compare every configuration and print the table."""
+    options = parser().parse_args()
+    ends = time.monotonic() + options.budget_s
+    machine = fingerprint.read(options.device).to_dict()
+    import_once()
+    print(f"{'configuration':30} {'verdict':10} {'probe s':>7} {'probed':>9} {'real':>9}", end=" ")
+    print(f"{'error':>8} {'floor':>8} {'peak':>8}")
+    rows: list[Row] = []
+    for name in options.configs:
+        if time.monotonic() >= ends:
+            print(f"{name:30} left out: the budget is spent")
+            continue
+        rows.append(compare(name, options, machine, ends))
+        print(line(rows[-1]), flush=True)
+        if options.json:
+            result = {"machine": machine, "steps": options.steps, **summary(rows), "rows": [r.to_dict() for r in rows]}
+            options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False))
+    print(json.dumps(summary(rows)))
+    return 0 if summary(rows)["ok"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
