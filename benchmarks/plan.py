@@ -24,8 +24,8 @@ from autobatch.workload.spec import Lora, Workload
 
 GIB = 2**30
 CARDS_GIB = (10, 16, 24, 40, 80)
-RECORDED = memory.Loop(embeddings_full=False, nested_scales=True, fresh=False, accumulates=False)
-"""How the surfaces were recorded: a bare loop without accumulation, one process an arm, the micro-batches ascending.
+RECORDED = memory.Loop(embeddings_full=False, nested_scales=True, accumulates=False)
+"""How the surfaces were recorded: a bare loop without accumulation.
 
 Their nf4 models hold one byte a block of 64 for scales: those are quantised too, whatever is said of them elsewhere.
 """

@@ -13,7 +13,7 @@ BASE_BYTES = 3 * GIB
 WORKER_BYTES = 64 << 20
 """What a forked worker that has started owns by itself; it shares the rest with its parent."""
 TOKEN_BYTES = 36
-"""A token in a Python list: a pointer and an integer. A worker comes to own a copy of the samples it counts references of."""
+"""A token in a Python list: a pointer and an integer. Counting references makes a worker copy what it reads."""
 _LABEL_AND_MASK = 3
 _INTEGER_BYTES = 8
 

@@ -51,8 +51,6 @@ class Loop:
     """nf4 scales are quantised themselves."""
     t5_fused: bool = True
     """T5 attends by `scaled_dot_product_attention`; older releases of transformers write its scores out."""
-    fresh: bool = True
-    """Each micro-batch runs in a process of its own; else one process runs several, the smallest first."""
     accumulates: bool = True
     """Gradients of one micro-step stay for the next where the configuration accumulates."""
 
@@ -131,7 +129,6 @@ def arm_of(workload: Workload, configuration: Configuration, source: int, target
         target=target,
         embeddings_full=loop.embeddings_full,
         micro_steps=min(configuration.accumulation, 2) if loop.accumulates else 1,
-        fresh=loop.fresh,
     )
 
 

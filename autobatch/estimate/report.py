@@ -18,6 +18,11 @@ from autobatch.units import format_bytes, parse_bytes
 from autobatch.workload.resolve import resolve
 from autobatch.workload.spec import Workload
 
+_EXPLANATION = (
+    f"Predicted from shapes alone, with the uncertainty +/-. 'fits' leaves {planning.SIGMAS:.0f} times that below the"
+    " limit, 'tight' nothing. `autobatch search` measures."
+)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -52,10 +57,7 @@ class Report:
             card, arms = self.plans[0]
             lines += [_limits(card), *_table(_HEADINGS, map(_cells, arms)), ""]
         lines += self._host_lines()
-        lines.append(
-            f"Predicted from shapes alone. 'fits' leaves {planning.SIGMAS:.0f} standard deviations of the prediction's error"
-            " below the limit, 'tight' none; `autobatch search` measures."
-        )
+        lines.append(_EXPLANATION)
         return "\n".join(lines)
 
     def _heading(self) -> str:

@@ -30,8 +30,6 @@ class Arm:
     """Whether 8-bit optimizers keep 32-bit state for embeddings, as the Trainer has them do."""
     micro_steps: int = 1
     """Micro-steps of one optimizer step: gradients stay from the first to the next."""
-    fresh: bool = True
-    """Whether the process starts with this micro-batch; else the optimizer's state is there from an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,11 @@ class Peak:
 
 
 def run(arm: Arm, batch: int) -> Peak:
-    """Train two optimizer steps at a micro-batch of `batch` samples."""
+    """Train two optimizer steps at a micro-batch of `batch` samples.
+
+    The optimizer's state is there from the start, as it is when several micro-batches are tried in one process. In a
+    fresh one it comes with the first step, into what the activations left, and reserved memory scatters about this.
+    """
     allocator = Allocator()
     numerics = arm.numerics
     tape = Tape(allocator, numerics.compute if numerics.autocast else 0)
@@ -59,12 +61,11 @@ def run(arm: Arm, batch: int) -> Peak:
     weights = allocator.allocated
     workspaces = [Storage(allocator, _WORKSPACE) for _ in range(2)]
     trained = network.trained
-    states = [] if arm.fresh else _states(allocator, arm, trained, network.words)
+    states = _states(allocator, arm, trained, network.words)
     count, total = allocator.count, allocator.total
     for _ in range(2):
         for _ in range(arm.micro_steps):
             _micro_step(tape, model, arm, batch)
-        states = states or _states(allocator, arm, trained, network.words)
         _update(allocator, arm, trained)
         for tensor in trained:
             assert tensor.slot is not None

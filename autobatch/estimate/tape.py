@@ -223,9 +223,6 @@ class Tape:
         """Run every recorded operation backward, and forget it."""
         assert loss.slot is not None
         loss.slot.gradient = Storage(self.allocator, loss.slot.size)
-        self._drain()
-
-    def _drain(self) -> None:
         while self.nodes:
             node = self.nodes.pop()
             gradient, node.slot.gradient = node.slot.gradient, None

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from autobatch.errors import UsageError
+from autobatch.estimate import shapes
+from autobatch.workload import presets
+from autobatch.workload.spec import Lora, Model
+
+PUBLISHED = [name for name in presets.names() if presets.load(name).model.parameters]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_count(name):
+    model = presets.load(name).model
+    assert shapes.read(model).parameters == model.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "trained"),
+    [
+        ("llama-3.2-korean-3b", Lora(r=16), 24_313_856),
+        ("solar-10.7b", Lora(r=16), 62_914_560),
+        ("t5-base-korean-summarization", Lora(r=64, target_modules=("q", "k", "v", "o")), 14_155_776),
+        ("kobart", Lora(r=64, target_modules=("q_proj", "v_proj")), 2 * 18 * 64 * (768 + 768)),
+    ],
+)
+def test_lora_parameters(name, lora, trained):
+    assert shapes.lora_parameters(shapes.read(presets.load(name).model), lora) == trained
+
+
+def test_a_tied_head_is_counted_once():
+    config = dict(presets.load("llama-3.2-korean-3b").model.config)
+    untied = Model("m", "", "causal", {**config, "tie_word_embeddings": False})
+    tied = Model("m", "", "causal", config)
+    words = config["vocab_size"] * config["hidden_size"]
+    assert shapes.read(untied).parameters - shapes.read(tied).parameters == words
+
+
+def test_an_unknown_type_is_read_as_the_nearest_and_says_so():
+    config = dict(presets.load("llama-3.2-korean-3b").model.config, model_type="brand_new")
+    found = shapes.read(Model("m", "", "causal", config))
+    assert (found.block, found.known) == ("llama", False)
+
+
+def test_a_configuration_is_read_from_the_models_folder(tmp_path):
+    config = presets.load("kobart").model.config
+    (tmp_path / "config.json").write_text(json.dumps(dict(config)))
+    read = shapes.read(Model("mine", "", "seq2seq", path=str(tmp_path)))
+    assert read.parameters == 123_859_968
+
+
+def test_a_missing_size_is_named():
+    with pytest.raises(UsageError, match="no vocab_size"):
+        shapes.read(Model("m", "", "causal", {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2,
+                                              "intermediate_size": 8, "num_hidden_layers": 1}))  # fmt: skip
+
+
+def test_a_model_without_configuration_is_refused():
+    with pytest.raises(UsageError, match="not known"):
+        shapes.read(Model("m", "", "causal"))
