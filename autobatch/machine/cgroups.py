@@ -130,15 +130,16 @@ def _mounts(text: str) -> list[_Mount]:
         left, _, right = line.partition(" - ")
         fields, more = left.split(), right.split()
         if len(fields) > 4 and len(more) > 2:  # noqa: PLR2004 - fields of mountinfo
-            mount = _Mount(_unescaped(fields[3]), _unescaped(fields[4]), more[0], frozenset(more[2].split(",")))
-            found = [old for old in found if not PurePosixPath(old.point).is_relative_to(mount.point)]
-            found.append(mount)
-    return [mount for mount in found if mount.kind in {"cgroup", "cgroup2"}]
+            point = _unescaped(fields[4])
+            found = [old for old in found if not f"{old.point}/".startswith(f"{point.rstrip('/')}/")]
+            if more[0] in {"cgroup", "cgroup2"}:
+                found.append(_Mount(_unescaped(fields[3]), point, more[0], frozenset(more[2].split(","))))
+    return found
 
 
 def _unescaped(text: str) -> str:
     """Undo mountinfo's octal escapes of spaces and the like."""
-    return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), text)
+    return re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
 
 
 def _legacy(root: Path, mounts: list[_Mount], paths: dict[str, str], controller: str) -> Group | None:

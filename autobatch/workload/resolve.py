@@ -72,7 +72,8 @@ def from_folder(folder: Path, name: str | None = None) -> Workload:
     config = read_json(folder / "config.json")
     family = family_of(config, str(folder))
     shape = {key: value for key, value in config.items() if key not in _NOT_THE_SHAPE}
-    model = Model(name or folder.resolve().name, name or "", family, config=shape, path=str(folder.resolve()))
+    called = (name or folder.resolve().name).rpartition("/")[2]
+    model = Model(called, name or "", family, config=shape, path=str(folder.resolve()))
     source, target, notes = clamp(model, _SOURCE_LENGTH, _TARGET_LENGTH if family == "seq2seq" else None)
     assumed = f"Nothing is known of the data's lengths: up to {source} tokens are assumed; --data measures them."
     return Workload(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 
 import pytest
 import yaml
@@ -160,6 +161,14 @@ def test_the_files_are_in_the_form_yaml_reads_as_numbers():
     for path in presets.FOLDER.glob("*.yaml"):
         recipe = yaml.safe_load(path.read_text()).get("recipe", {})
         assert all(isinstance(value, float) for name, value in recipe.items() if name != "lr_scheduler_type")
+
+
+def test_a_wheel_takes_every_preset_along():
+    root = presets.FOLDER.parent.parent
+    with (root / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["autobatch"]
+    packaged = {path.stem for pattern in patterns for path in (root / "autobatch").glob(pattern)}
+    assert {*presets.names()} <= packaged
 
 
 def counted(config) -> int:

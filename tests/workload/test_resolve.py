@@ -59,7 +59,8 @@ def test_a_local_folder_is_read_as_plain_data(tmp_path):
 def test_a_cached_hub_id_is_found(fetched):
     folder = fetched("some/llama", LLAMA)
     model = resolve("some/llama").model
-    assert (model.hub_id, model.path, model.trust_remote_code) == ("some/llama", folder, False)
+    assert (model.name, model.hub_id, model.path) == ("llama", "some/llama", folder)
+    assert not model.trust_remote_code
 
 
 def test_a_preset_takes_its_weights_from_the_cache(fetched):

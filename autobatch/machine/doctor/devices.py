@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autobatch.errors import MachineError
@@ -44,6 +44,14 @@ def cards() -> Iterator[Finding]:
         yield Finding(_AREA, Level.PROBLEM, "The driver is there, and no GPU is to be seen.", "See `nvidia-smi -L`.")
     for gpu in found:
         yield from _card(gpu)
+    yield from order(found)
+
+
+def order(found: Sequence[Gpu], variables: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Warn where CUDA may number the cards otherwise than shown here."""
+    if len({gpu.name for gpu in found}) > 1 and variables.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        what = "CUDA numbers unlike cards by speed, and here they are numbered by bus: cuda:N may be another one."
+        yield Finding(_AREA, Level.WARNING, what, "export CUDA_DEVICE_ORDER=PCI_BUS_ID")
 
 
 def without_driver(root: Path = ROOT) -> Iterator[Finding]:

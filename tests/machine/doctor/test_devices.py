@@ -63,6 +63,15 @@ def test_volta_under_cuda_13_cannot_run(driver):
     assert ["bf16" in finding.what for finding in of(found, Level.NOTE)] == [True]
 
 
+def test_unlike_cards_may_be_numbered_otherwise_by_cuda(driver):
+    driver.add()
+    assert list(devices.order(devices.gpus.list_gpus(), {})) == []
+    driver.add("NVIDIA GeForce RTX 3090", 24 * GIB, (8, 6))
+    (found,) = devices.order(devices.gpus.list_gpus(), {})
+    assert "CUDA_DEVICE_ORDER" in found.do
+    assert list(devices.order(devices.gpus.list_gpus(), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})) == []
+
+
 def test_who_else_is_on_the_card_is_named(driver):
     driver.add()
     driver.cards[0].update(processes=[(os.getpid(), 5 * GIB), (2**22 + 1, None)], used=6 * GIB)
