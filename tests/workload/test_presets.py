@@ -164,7 +164,7 @@ def test_the_files_are_in_the_form_yaml_reads_as_numbers():
 
 
 def test_a_wheel_takes_every_preset_along():
-    root = presets.FOLDER.parent.parent
+    root = presets.FOLDER.parents[2]
     with (root / "pyproject.toml").open("rb") as file:
         patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["autobatch"]
     packaged = {path.stem for pattern in patterns for path in (root / "autobatch").glob(pattern)}
