@@ -1,0 +1,47 @@
+import pytest
+
+from autobatch.errors import UsageError
+from autobatch.estimate import cards
+from autobatch.units import GIB
+
+
+@pytest.mark.parametrize("name", cards.names())
+def test_every_card_is_whole(name):
+    card = cards.find(name)
+    assert 4 * GIB < card.memory_bytes < 200 * GIB
+    assert set(card.tflops) == {"fp16", "bf16", "tf32", "fp32"}
+    assert card.tflops["fp16"] >= card.tflops["fp32"]
+    assert 1e11 < card.bandwidth_bytes_s < 1e13
+
+
+def test_the_cards_of_the_guides_are_there():
+    wanted = {"rtx-3080", "rtx-3090", "rtx-4090", "v100-16", "v100-32", "a100-40", "a100-80", "t4", "l4", "a10", "h100"}
+    assert wanted <= set(cards.names())
+
+
+@pytest.mark.parametrize("text", ["RTX 3090", "rtx3090", "GeForce RTX 3090", "NVIDIA GeForce RTX 3090"])
+def test_spelling_does_not_matter(text):
+    assert cards.find(text).name == "rtx-3090"
+
+
+def test_a_size_is_a_card_too():
+    card = cards.find("24GiB")
+    assert card.memory_bytes == 24 * GIB
+    assert card.supports("bf16")
+
+
+def test_a_v100_has_no_bf16():
+    assert not cards.find("v100-16").supports("bf16")
+    assert cards.find("v100-16").supports("fp16")
+
+
+def test_an_unknown_card_names_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        cards.find("rtx-3099")
+    assert "rtx-3090" in caught.value.do
+
+
+@pytest.mark.parametrize("text", ["", "0GiB", "-3GiB", "banana", "🦆"])
+def test_nonsense_is_refused(text):
+    with pytest.raises(UsageError):
+        cards.find(text)
