@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autobatch.request import Limits
 from autobatch.search import normal, prior
@@ -85,7 +86,14 @@ class Outlook:
 
     def gain_over(self, best: Core, other: Core) -> float:
         """Return the expected gain of measuring `other` once more, over `best`."""
-        return float(self._gains(self._index[best])[self._index[other]])
+        return float(self._gains(self._index[best])[self._index[other]] @ self._posterior.weights)
+
+    def gain_of_all(self, candidates: NDArray[np.bool_]) -> float:
+        """Return the expected gain if the best of these candidates could be picked: what is left to gain."""
+        if self.incumbent is None or not candidates.any():
+            return 0.0
+        gains = self.chance_to_fit[:, None] * self._gains(self.incumbent)
+        return float(gains[candidates].max(0) @ self._posterior.weights)
 
     def _mark(self, facts: Sequence[Fact]) -> None:
         count = len(self._candidates)
@@ -174,10 +182,10 @@ class Outlook:
         if self.incumbent is None:
             self.gain = self.chance_to_fit * np.exp(self.mean - self.mean.max())
         else:
-            self.gain = self.chance_to_fit * self._gains(self.incumbent)
+            self.gain = self.chance_to_fit * (self._gains(self.incumbent) @ self._posterior.weights)
 
     def _gains(self, best: int) -> Array:
-        """Return the expected gain of one more measurement of each candidate, over `best`."""
+        """Return the gain of one more measurement of each candidate over `best`: (candidates, samples)."""
         weights = self._posterior.weights
         ahead = self._log_throughput - self._log_throughput[best]
         mean = (ahead @ weights)[:, None]
@@ -187,9 +195,8 @@ class Outlook:
         share = np.sqrt(variance / (variance + noise(self._flat) ** 2))
         revealed = mean + share[:, None] * (ahead - mean)
         gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
-        gain = np.minimum(gains, LARGEST_LOG_GAIN) @ weights
-        gain[best] = 0.0
-        return gain
+        gains[best] = 0.0
+        return np.minimum(gains, LARGEST_LOG_GAIN)
 
 
 def _two(batch: Array) -> tuple[int, int]:

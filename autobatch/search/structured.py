@@ -59,12 +59,11 @@ class StructuredSampler(CandidateSampler):
         possible = (view.chance_to_fit >= HOPELESS) & ~view.tried
         if view.incumbent is None and not possible.any():
             return Decision(None, "nothing is expected to fit", 0.0)
-        gain = np.where(possible, view.gain, 0.0)
-        best_gain = float(gain.max())
-        if view.incumbent is not None and best_gain < self._threshold:
-            return Decision(None, f"the best probe left is expected to gain {best_gain:.1%}", best_gain)
+        left = view.gain_of_all(possible)
+        if view.incumbent is not None and left < self._threshold:
+            return Decision(None, f"{left:.1%} are left to gain", left)
         index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
-        return Decision(self._candidates[index], "most expected gain per second", best_gain, self._why(index))
+        return Decision(self._candidates[index], "most expected gain per second", left, self._why(index))
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the expected throughput of every configuration that ran and never failed."""
@@ -78,7 +77,7 @@ class StructuredSampler(CandidateSampler):
         """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
         worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key != best}
         rival = max(worth, key=lambda key: worth[key], default=None)
-        return rival if rival is not None and worth[rival] >= self._threshold else None
+        return rival if rival is not None and worth[rival] >= 0.5 * self._threshold else None
 
     def needs_bytes(self, facts: Sequence[Fact]) -> tuple[Configuration, float]:
         """Return the candidate that is expected to need least device memory, and how much."""
