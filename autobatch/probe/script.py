@@ -59,29 +59,31 @@ def main(folder: str) -> int:
         command = parse(request.workload.script or ())
         run(request, command, progress)
     except BaseException as error:  # noqa: BLE001 - whatever ends a script is its outcome
-        return _failed(path, progress, error.with_traceback(its_own(error.__traceback__)))
+        return _failed(path, progress, error)
     return OK
 
 
-def its_own(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the script's first frame on, or all of it where it does not reach the script."""
-    inner = trace
-    while inner is not None:
-        if inner.tb_frame.f_globals.get("__name__") == "__main__":
-            return inner
-        inner = inner.tb_next
-    return trace
-
-
 def _failed(path: Path, progress: Progress, error: BaseException) -> int:
-    """Write down what the script raised, and whether it does so without the settings under test too."""
+    """Write down what was raised; of the script's own exceptions also whether it raises them without us too."""
     if (path / "outcome.json").exists():  # a process that the script forked was measured
         return OK
-    alone = None if isinstance(error, UsageError | MemoryError) else script_alone.fails(path, error)
-    if alone:
-        error.add_note("It fails also without autobatch.")
-    write_outcome(path, progress.phase, Measurements(), {} if alone is None else {"fails_alone": alone}, error)
+    own, marks = its_own(error.__traceback__), {}
+    for_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    if own is not None and not for_memory and not isinstance(error, UsageError):
+        error.__traceback__ = own
+        alone = script_alone.fails(path, error)
+        if alone:
+            error.add_note("It fails also without autobatch.")
+        marks = {} if alone is None else {"fails_alone": alone}
+    write_outcome(path, progress.phase, Measurements(), marks, error)
     return FAILED
+
+
+def its_own(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the script's first frame on; None where it does not reach the script."""
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") != "__main__":
+        trace = trace.tb_next
+    return trace
 
 
 def run(request: ProbeRequest, command: Command, progress: Progress) -> None:

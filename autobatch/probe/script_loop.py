@@ -113,7 +113,7 @@ class LoopProbe:
         if self._steps > WORST_STEPS + WARM_UP_STEPS:
             self.seconds.append(now - self._last)
         if self.seconds and len(self.seconds) % LOOK_EVERY == 0:
-            self.loss = None if loss is None else float(loss)
+            self.loss = float(loss.detach() if hasattr(loss, "detach") else loss) if loss is not None else None
             self._look()
         self._last = time.perf_counter()
 

@@ -1,0 +1,275 @@
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from autobatch.isolation.parent import PreloadedParent
+from autobatch.request import Limits, Plan, ProbeRequest
+from autobatch.settings import Configuration
+from autobatch.workload.spec import Model, Workload
+
+TRAIN = """
+import sys, torch
+from pathlib import Path
+from torch.utils.data import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, DataCollatorForSeq2Seq
+
+HERE = Path(__file__).parent
+
+class Samples(Dataset):
+    def __len__(self):
+        return 200
+    def __getitem__(self, index):
+        length = 60 if index == 137 else 5 + index % 7
+        ids = [1 + (index + k) % 50 for k in range(length)]
+        return {"input_ids": ids, "labels": ids}
+
+def pad(samples):
+    longest = max(len(s["input_ids"]) for s in samples)
+    rows = [s["input_ids"] + [0] * (longest - len(s["input_ids"])) for s in samples]
+    with open(HERE / "batches.txt", "a") as out:
+        out.write(f"{len(rows)} {longest}\\n")
+    return {"input_ids": torch.tensor(rows), "labels": torch.tensor(rows)}
+
+model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=64))
+noisy = {"save_steps": 1, "save_strategy": "steps", "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+arguments = TrainingArguments(output_dir=str(HERE / "out"), per_device_train_batch_size=3,
+                              gradient_accumulation_steps=5, **noisy)
+"""
+PLAIN = """
+trainer = Trainer(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Samples(), data_collator=pad)
+trainer.train()
+(HERE / "after.txt").write_text("reached")
+"""
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    made = PreloadedParent(tmp_path_factory.mktemp("parent"), bare=False, modules=("autobatch.probe.script",))
+    made.ensure()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(parent, tmp_path):
+    def run(source, *arguments, purpose="probe", seconds=6, **settings):
+        (tmp_path / "train.py").write_text(source)
+        folder = tmp_path / "study" / "1"
+        folder.mkdir(parents=True)
+        values = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "dataloader_num_workers": 0}
+        request = ProbeRequest(
+            Workload(Model("script", "script", "causal"), script=("python", str(tmp_path / "train.py"), *arguments)),
+            Configuration({**values, **settings}),
+            Plan(purpose, seconds, precision_target=1.0),
+            Limits(),
+            "cpu",
+            str(folder),
+        )
+        (folder / "request.json").write_text(request.to_json())
+        order = {"folder": str(folder), "entry": "autobatch.probe.script:main", "environment": {}}
+        pid = parent.fork(order)
+        parent.go(pid)
+        ended, deadline = None, time.monotonic() + 100
+        while (ended is None or ended.get("exited") != pid) and time.monotonic() < deadline:
+            ended = parent.wait(1.0)
+        outcome = folder / "outcome.json"
+        return SimpleNamespace(
+            status=ended["status"],
+            outcome=json.loads(outcome.read_text()) if outcome.exists() else None,
+            log=(folder / "log.txt").read_text(),
+            folder=tmp_path,
+        )
+
+    return run
+
+
+def test_a_trainer_is_measured_with_the_settings_under_test(run):
+    done = run(TRAIN + PLAIN)
+
+    assert done.status == 0, done.log
+    found = done.outcome["measurements"]
+    assert done.outcome["status"] == "ok"
+    assert done.outcome["phase"] == "typical"
+    assert found["samples_per_s"] == pytest.approx(8 / found["step_s"])
+    assert found["longest_source_tokens"] == 60
+    assert found["device_peak_used_bytes"] > 0
+    batches = [tuple(map(int, line.split())) for line in (done.folder / "batches.txt").read_text().splitlines()]
+    assert batches[:4] == [(4, 60)] * 4
+    assert {size for size, _ in batches} == {4}
+
+
+def test_nothing_is_left_that_looks_like_a_result(run):
+    done = run(TRAIN + PLAIN)
+
+    assert not (done.folder / "out").exists()
+    assert not (done.folder / "after.txt").exists()
+    assert not list(done.folder.rglob("checkpoint-*"))
+
+
+def test_evaluation_is_of_a_few_batches(run):
+    done = run(TRAIN + PLAIN, purpose="eval", per_device_eval_batch_size=10)
+
+    batches = [tuple(map(int, line.split())) for line in (done.folder / "batches.txt").read_text().splitlines()]
+    assert done.outcome["measurements"]["eval_samples_per_s"] > 0
+    assert batches[4:] == [(10, 60), *batches[5:]]
+    assert len(batches) == 4 + 3
+
+
+def test_arguments_changed_after_they_were_made_are_laid_over_too(run):
+    late = "arguments.per_device_train_batch_size = 7\n"
+
+    done = run(TRAIN + late + PLAIN)
+
+    batches = (done.folder / "batches.txt").read_text().splitlines()
+    assert done.outcome["status"] == "ok"
+    assert {line.split()[0] for line in batches} == {"4"}
+
+
+def test_a_loader_of_its_own_that_ignores_the_arguments_is_said(run):
+    own = """
+class Mine(Trainer):
+    def get_train_dataloader(self):
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=6, collate_fn=pad)
+
+Mine(model=model, args=arguments, train_dataset=Samples()).train()
+"""
+    done = run(TRAIN + own)
+
+    assert done.status == 1
+    assert done.outcome["error"]["message"] == ("The script makes batches of 6 when per_device_train_batch_size is 4.")
+
+
+def test_a_loader_of_its_own_that_obeys_is_measured(run):
+    own = """
+class Mine(Trainer):
+    def get_train_dataloader(self):
+        size = self.args.per_device_train_batch_size
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=size, collate_fn=pad)
+
+Mine(model=model, args=arguments, train_dataset=Samples()).train()
+"""
+    done = run(TRAIN + own)
+
+    assert done.outcome["status"] == "ok"
+    assert done.outcome["flags"]["worst_case_unknown"] is True
+
+
+def test_a_stream_is_measured(run):
+    stream = """
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield from (Samples()[i] for i in range(200))
+
+Trainer(model=model, args=arguments, train_dataset=Stream(), data_collator=pad).train()
+"""
+    done = run(TRAIN + stream)
+
+    assert done.outcome["status"] == "ok", done.log
+    assert done.outcome["measurements"]["longest_source_tokens"] == 60
+
+
+def test_a_script_that_crashes_by_itself_gives_its_whole_traceback(run):
+    done = run("import json\n\ndef work():\n    json.loads('{')\n\nwork()\n")
+
+    error = done.outcome["error"]
+    assert done.status == 1
+    assert error["type"] == "json.decoder.JSONDecodeError"
+    assert error["traceback"].count("train.py") == 2
+    assert "autobatch" not in error["traceback"].partition("It fails also")[0]
+    assert "It fails also without autobatch." in error["traceback"]
+    assert done.outcome["flags"] == {"fails_alone": True}
+
+
+def test_a_script_that_fails_only_under_test_is_told_apart(run):
+    source = TRAIN + "assert arguments.per_device_train_batch_size == 3\n" + PLAIN
+
+    done = run(source)
+
+    assert done.outcome["error"]["type"] == "AssertionError"
+    assert done.outcome["flags"] == {"fails_alone": False}
+    assert not (done.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1\n", "never trained"),
+        ("import sys\nsys.exit(3)\n", "exit status 3"),
+        ("import sys\nsys.exit()\n", "never trained"),
+        ("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'])\n", "never trained"),
+    ],
+)
+def test_a_script_that_never_trains_is_said(run, source, said):
+    done = run(source)
+
+    assert done.status == 1
+    assert said in done.outcome["error"]["message"]
+    assert done.outcome["error"]["do"]
+
+
+def test_a_script_may_train_in_a_process_that_it_forks(run):
+    fork = """
+import os
+if os.fork() == 0:
+    Trainer(model=model, args=arguments, train_dataset=Samples(), data_collator=pad).train()
+    os._exit(9)
+os.wait()
+"""
+    done = run(TRAIN + fork)
+
+    assert done.status == 0
+    assert done.outcome["status"] == "ok"
+
+
+def test_a_loop_of_its_own_is_measured(run):
+    loop = """
+import torch
+import autobatch
+from torch.utils.data import DataLoader
+
+data = [torch.ones(40 if i == 9 else 3) for i in range(64)]
+seen = []
+with autobatch.probe() as p:
+    loader = DataLoader(data, batch_size=p.setting("per_device_train_batch_size", 1), shuffle=True,
+                        collate_fn=lambda rows: max(len(r) for r in rows))
+    for number, longest in enumerate(p.batches(loader), 1):
+        print("batch", longest, flush=True)
+        if number % p.setting("gradient_accumulation_steps", 1) == 0:
+            p.step(torch.tensor(0.5))
+print("after")
+"""
+    done = run(loop)
+
+    lines = done.log.splitlines()
+    assert done.outcome["status"] == "ok", done.log
+    assert [line for line in lines if line.startswith("batch")][:4] == ["batch 40"] * 4
+    assert "after" not in lines
+    assert done.outcome["measurements"]["loss"] == 0.5
+    assert done.outcome["flags"]["worst_case_unknown"] is False
+
+
+def test_a_loop_reads_its_settings_from_the_environment(run):
+    loop = """
+import os
+import autobatch
+with autobatch.probe() as p:
+    while True:
+        assert os.environ["AUTOBATCH_PER_DEVICE_TRAIN_BATCH_SIZE"] == "4"
+        assert os.environ["AUTOBATCH_GRADIENT_CHECKPOINTING"] == "0"
+        p.step()
+"""
+    assert run(loop, seconds=2).outcome["status"] == "ok"
+
+
+def test_a_loop_that_ends_too_early_is_said(run):
+    done = run("import autobatch\nwith autobatch.probe() as p:\n    p.step()\n")
+
+    assert "ended after 1 steps" in done.outcome["error"]["message"]
+
+
+def test_a_setting_that_does_not_exist_is_said(run):
+    done = run("import autobatch\nwith autobatch.probe() as p:\n    p.setting('batch', 1)\n")
+
+    assert "no setting 'batch'" in done.outcome["error"]["message"]

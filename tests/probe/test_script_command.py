@@ -1,0 +1,43 @@
+import sys
+
+import pytest
+
+from autobatch.errors import UsageError
+from autobatch.probe.script_command import Command, parse
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("")
+    return str(path)
+
+
+def test_a_script_and_its_arguments_are_read(script):
+    expected = Command("file", script, ("--lr", "1", "-m"))
+
+    assert parse(["python", script, "--lr", "1", "-m"]) == expected
+    assert parse(["python3.11", "-u", "-X", "dev", script, "--lr", "1", "-m"]) == expected
+    assert parse([sys.executable, script, "--lr", "1", "-m"]) == expected
+    assert parse([script, "--lr", "1", "-m"]) == expected
+
+
+def test_a_module_is_read():
+    assert parse(["python", "-m", "pkg.train", "x"]) == Command("module", "pkg.train", ("x",))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no command"),
+        (["python"], "names no program"),
+        (["python", "-c", "pass"], "names no program"),
+        (["python", "missing.py"], "no file missing.py"),
+        (["accelerate", "launch", "train.py"], "accelerate starts processes"),
+        (["torchrun", "train.py"], "torchrun starts processes"),
+        (["/nowhere/bin/python", "train.py"], "autobatch runs under"),
+    ],
+)
+def test_what_cannot_run_here_is_said(words, said):
+    with pytest.raises(UsageError, match=said):
+        parse(words)
