@@ -6,31 +6,32 @@ from pathlib import Path
 
 import click
 
-from autobatch.review.listing import emit, output_options
+from autobatch.review.listing import output_options
 
 _DATABASE = click.option(
     "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
     help="Database of the search.",
 )  # fmt: skip
+_LIMIT = click.option("--limit", type=click.IntRange(0), help="At most so many, the newest first; 0: all.")
 _STUDY = click.option("--study", metavar="NAME", help="Study to read; the one worked on last unless told.")
 
 
 @click.command()
 @_DATABASE
+@_LIMIT
 @output_options
-def studies(db: Path, form: str | None) -> None:
-    """List the studies of a database, the one worked on last first."""
-    from autobatch.review.columns import STUDY_COLUMNS
-    from autobatch.review.database import Database
+def studies(db: Path, limit: int | None, form: str | None) -> None:
+    """List the studies of a database, the newest first: 50 in a table, all as JSON or CSV, unless told."""
+    from autobatch.review.columns import list_studies
 
-    emit(Database(db).studies(), STUDY_COLUMNS, form)
+    list_studies(db, limit=limit, form=form)
 
 
 @click.command()
 @_DATABASE
 @_STUDY
 @click.option("--failed", is_flag=True, help="Only those that failed.")
-@click.option("--limit", type=click.IntRange(0), help="At most so many, the newest first; 0: all.")
+@_LIMIT
 @output_options
 def trials(db: Path, study: str | None, *, failed: bool, limit: int | None, form: str | None) -> None:
     """List the trials of a study, the newest first: 50 in a table, all as JSON or CSV, unless told."""

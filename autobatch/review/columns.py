@@ -77,6 +77,18 @@ _FLAT_COLUMNS = (
 """For CSV, where every setting has a column of its own."""
 
 
+def list_studies(path: Path, *, limit: int | None, form: str | None) -> None:
+    """Print the studies of a database, the one worked on last first; a limit of 0 means all.
+
+    Raises:
+        DatabaseError: the database cannot be read.
+
+    """
+    found = Database(path).studies()
+    emit(found[: _most(limit, form)], STUDY_COLUMNS, form)
+    _say_of_more(len(found), limit, form)
+
+
 def list_trials(path: Path, name: str | None, *, failed: bool, limit: int | None, form: str | None) -> None:
     """Print the trials of a study, the newest first; a limit of 0 means all.
 
@@ -87,9 +99,18 @@ def list_trials(path: Path, name: str | None, *, failed: bool, limit: int | None
     """
     database = Database(path)
     study = database.study(name)
-    most = (TABLE_ROWS if form is None else 0) if limit is None else limit
-    rows = database.trials(study, limit=most or None, failed=failed)
+    rows = database.trials(study, limit=_most(limit, form), failed=failed)
     columns = _FLAT_COLUMNS if form == "csv" else TRIAL_COLUMNS
     emit(rows, columns, form, title=f"{study.name}: {study.trials:,} trials")
-    if form is None and limit is None and study.trials > TABLE_ROWS:
+    _say_of_more(study.trials, limit, form)
+
+
+def _most(limit: int | None, form: str | None) -> int | None:
+    """Return how many rows are shown; None: all."""
+    usual = TABLE_ROWS if form is None else 0
+    return (usual if limit is None else limit) or None
+
+
+def _say_of_more(there: int, limit: int | None, form: str | None) -> None:
+    if form is None and limit is None and there > TABLE_ROWS:
         terminal.say(f"The newest {TABLE_ROWS} are shown: --limit 0 shows all.", err=True)

@@ -59,6 +59,15 @@ def test_failed_and_limit(path):
     assert len(json.loads(run("trials", "--db", path, "--json", "--limit", 0))) == 10
 
 
+def test_a_long_table_says_that_there_is_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "RUNS", recorded.RUNS * 6)
+    recorded.make(tmp_path / "trials.db")
+    result = CliRunner().invoke(root, ["trials", "--db", str(tmp_path / "trials.db")])
+    assert "micro-batch" in result.stdout
+    assert result.stdout.count("\n") == 52
+    assert "--limit 0 shows all" in result.stderr
+
+
 def test_nothing_failed_is_an_empty_list(tmp_path):
     recorded.storage(tmp_path / "new.db").create_new_study(
         directions=[recorded.optuna.study.StudyDirection.MAXIMIZE], study_name="new"
