@@ -180,7 +180,7 @@ def _plain_scalar(node: ScalarNode, kind: str, name: str) -> object:
     from yaml.constructor import SafeConstructor
 
     if kind in ("str", "timestamp"):
-        return float(node.value) if node.style is None and _SHORT_FLOAT.fullmatch(node.value) else node.value
+        return float(node.value) if not node.style and _SHORT_FLOAT.fullmatch(node.value) else node.value
     problem = _malformed(name, node.start_mark.line + 1, f"{node.value[:40]!r} is no {kind}")
     if len(node.value) > MAX_NUMBER_CHARACTERS:
         raise problem

@@ -70,7 +70,7 @@ def _close_dead(database: Database) -> Iterator[Probe]:
         if _is_alive(database, owner_id, owner):
             continue
         with database.reading() as connection:
-            in_flight = rows.in_flight(connection, owner_id)
+            in_flight = rows.in_flight_of(connection, owner_id)
         for probe in in_flight:
             yield from _close(database, probe, owner)
         kill_orphans(owner, None)

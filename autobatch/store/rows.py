@@ -97,7 +97,12 @@ def attempts(connection: sqlite3.Connection, study: str, digest: str) -> list[Pr
     return _select(connection, "study = ? AND digest = ?", (study, digest))
 
 
-def in_flight(connection: sqlite3.Connection, owner_id: int) -> list[Probe]:
+def in_flight(connection: sqlite3.Connection, study: str) -> list[Probe]:
+    """Return the probes of a study that have no end, in order."""
+    return _select(connection, "study = ? AND ended_at IS NULL", (study,))
+
+
+def in_flight_of(connection: sqlite3.Connection, owner_id: int) -> list[Probe]:
     """Return the probes of one search process that have no end, in order."""
     return _select(connection, "owner_id = ? AND ended_at IS NULL", (owner_id,))
 

@@ -60,7 +60,7 @@ MIGRATIONS = (
             "CREATE INDEX ab_probes_by_trial ON ab_probes (study, trial_number)",
             "CREATE INDEX ab_probes_by_digest ON ab_probes (study, digest)",
             "CREATE INDEX ab_probes_by_kind ON ab_probes (study, kind)",
-            "CREATE INDEX ab_probes_in_flight ON ab_probes (owner_id) WHERE ended_at IS NULL",
+            "CREATE INDEX ab_probes_in_flight ON ab_probes (owner_id, study) WHERE ended_at IS NULL",
             """CREATE TABLE ab_events (
                 event_id INTEGER PRIMARY KEY AUTOINCREMENT,
                 probe_id INTEGER NOT NULL REFERENCES ab_probes (probe_id),

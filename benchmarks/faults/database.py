@@ -37,7 +37,6 @@ class Sample:
     cold: Path
     hot: Path
     held: list[tuple[int, str, str]]
-    trials: int
 
 
 def run(folder: Path, scale: float) -> Iterator[Line]:
@@ -51,7 +50,7 @@ def run(folder: Path, scale: float) -> Iterator[Line]:
     yield foreign(folder / "foreign")
 
 
-def make(folder: Path) -> Sample:
+def make(folder: Path, probes: int = PROBES) -> Sample:
     """Make a database of some trials, killed and closed."""
     import optuna
 
@@ -61,14 +60,14 @@ def make(folder: Path) -> Sample:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = open_storage(working)
         study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
-        for number in range(PROBES):
+        for number in range(probes):
             trial = study.ask()
             configuration = Configuration(per_device_train_batch_size=number + 1)
             entry = ledger.begin(STUDY, trial.number, configuration, "probe", "search")
             entry.sample({"host_bytes": number})
             entry.finish(Verdict(Kind.KILLED_IN_FLIGHT if number % 4 == 0 else Kind.OK))
             study.tell(trial, 1.0)
-            if number == PROBES // 2:
+            if number == probes // 2:
                 with ledger.database.reading() as connection:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _copy(working, hot)
@@ -76,7 +75,7 @@ def make(folder: Path) -> Sample:
     _copy(working, cold)
     with closing(sqlite3.connect(cold)) as connection:
         held = connection.execute("SELECT probe_id, digest, kind FROM ab_probes ORDER BY probe_id").fetchall()
-    return Sample(cold, hot, held, PROBES)
+    return Sample(cold, hot, held)
 
 
 def truncated(sample: Sample, folder: Path) -> Line:
@@ -184,11 +183,16 @@ def _read_all(path: Path, sample: Sample) -> str | None:
         quarantined = len(ledger.quarantined(STUDY))
         with ledger.database.reading() as connection:
             found = connection.execute("SELECT probe_id, digest, kind FROM ab_probes ORDER BY probe_id").fetchall()
-            by_trial = sum(len(rows.of_trial(connection, STUDY, number)) for number in range(PROBES))
+            by_trial = sum(len(rows.of_trial(connection, STUDY, number)) for number in range(len(sample.held)))
     with read.opened(path) as connection:
         trials = connection.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone()[0]
     counts = (len(found), by_trial, trials, quarantined)
-    expected = (len(sample.held), PROBES, PROBES, sum(kind == Kind.KILLED_IN_FLIGHT for *_, kind in sample.held))
+    expected = (
+        len(sample.held),
+        len(sample.held),
+        len(sample.held),
+        sum(kind == Kind.KILLED_IN_FLIGHT for *_, kind in sample.held),
+    )
     return None if counts == expected and found == sample.held else f"{counts} instead of {expected}"
 
 

@@ -36,9 +36,9 @@ class Format:
 def run(folder: Path, scale: float) -> Iterator[Line]:
     """Yield a line for each format, of equal shares."""
     folder.mkdir(exist_ok=True)
-    formats = _formats()
-    for form in formats:
-        yield fuzz(form, folder, scaled(FILES // len(formats), scale))
+    every = formats()
+    for form in every:
+        yield fuzz(form, folder, scaled(FILES // len(every), scale))
 
 
 def fuzz(form: Format, folder: Path, count: int, seed: int = 0) -> Line:
@@ -78,7 +78,8 @@ def _read(form: Format, file: Path) -> tuple[bool, str | None]:
     return False, None
 
 
-def _formats() -> tuple[Format, ...]:
+def formats() -> tuple[Format, ...]:
+    """Return every format, with good files to spoil."""
     presets_texts = tuple(path.read_bytes() for path in sorted(_MODELS.glob("*.yaml")))
     texts = [{"text": f"문서 {n} " * 20, "summary": '요약 "인용", 쉼표\n' * n} for n in range(1, 6)]
     lines = "\n".join(json.dumps(row, ensure_ascii=n % 2 == 0) for n, row in enumerate(texts)).encode()
@@ -145,9 +146,9 @@ _POISONS = (
     b"| \n", b">9\n", b"!!python/object/apply:os.mkdir ['TRAP']", b"!!python/name:os.system ",
     b"!!python/object/new:os.mkdir ['TRAP']", b"[" * 100, b"[" * 20_000, b"{" * 20_000, b'{"a":' * 5000, b"- " * 20_000,
     b"? " * 20_000, b"a: &a [a, a]\n", b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n", b"9" * 5000,
-    b"1:" * 20_000, b"1e999999", b"-.inf", b".nan", b"0x" + b"f" * 50_000, b'"' * 20_000, b"\\" * 20_000, b"a" * 100_000,
+    b"1:" * 20_000, b"1e999999", b"-.inf", b"0x" + b"f" * 50_000, b'"' * 20_000, b"\\" * 20_000, b"a" * 100_000,
     b"\n" * 50_000, b",", b"\r", b"\r\n", b"NaN", b"PAR1", b"\xf0\x9f\x98\x80", b"\xff\xfe\xe9\x00", b"\xef\xbb\xbf",
-    b"'''", b"#", b"2024-99-99", b"=", b"0o9", b"~: ~\n",
+    b".nan", b"'''", b"#", b"2024-99-99", b"=", b"0o9", b"~: ~\n",
 )  # fmt: skip
 
 

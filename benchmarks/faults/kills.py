@@ -19,8 +19,10 @@ from benchmarks.faults.worker import STUDY, work
 
 RANDOM_KILLS = 1000
 NAMESPACES = 200
-LIFE_S = 0.35
-"""A worker's life is cut at a moment drawn evenly from this, so that some die while opening the database."""
+LIFE_S = 0.15
+"""A worker's life is cut at a moment drawn evenly from this, counted from its first word."""
+EARLY_SHARE = 0.2
+"""Of the workers, counted from their start: they die while opening the database."""
 FRESH_EVERY = 50
 _MANY = 1_000_000
 _SYSCALLS = (
@@ -67,7 +69,7 @@ def at_random(folder: Path, count: int, seed: int = 0) -> Line:
     generator = random.Random(seed)
     for number in range(count):
         database = folder / f"{number // FRESH_EVERY}.db"
-        pid, acks = _live_and_die(database, generator.uniform(0, LIFE_S))
+        pid, acks = _live_and_die(database, generator.uniform(0, LIFE_S), early=generator.random() < EARLY_SHARE)
         problem, killed = survey(database, acks)
         problem = problem or _unsettled(database)
         if left := orphans(pid):
@@ -83,7 +85,7 @@ def whole_namespaces(folder: Path, count: int, seed: int = 0) -> Line:
     generator = random.Random(seed)
     for number in range(count):
         database = folder / f"{number // FRESH_EVERY}.db"
-        acks = _live_in_namespace(database, generator.uniform(0.15, 0.15 + LIFE_S))
+        acks = _live_in_namespace(database, generator.uniform(0, LIFE_S))
         problem, killed = survey(database, acks)
         causes = {(probe.verdict.evidence["cause"] if probe.verdict else "") for probe in killed}
         if causes - {"the search's container ended"}:
@@ -92,7 +94,7 @@ def whole_namespaces(folder: Path, count: int, seed: int = 0) -> Line:
     return tally.line()
 
 
-def _live_and_die(database: Path, life_s: float) -> tuple[int, list[Ack]]:
+def _live_and_die(database: Path, life_s: float, *, early: bool) -> tuple[int, list[Ack]]:
     """Fork a worker, kill it, and return its pid and what it acknowledged."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -100,11 +102,12 @@ def _live_and_die(database: Path, life_s: float) -> tuple[int, list[Ack]]:
         os.close(reader)
         _be_search(database, writer)
     os.close(writer)
-    time.sleep(life_s)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
     with os.fdopen(reader, "rb") as stream:
-        return pid, parse(stream)
+        first = [] if early else [stream.readline()]
+        time.sleep(life_s)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return pid, parse([*first, *stream])
 
 
 def _be_search(database: Path, out: int) -> None:
@@ -145,7 +148,8 @@ def _live_in_namespace(database: Path, life_s: float) -> list[Ack]:
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m"]
     command += ["benchmarks.faults.worker", str(database), "--probes", str(_MANY), "--processes"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
         time.sleep(life_s)
         process.kill()
-        assert process.stdout is not None
-        return parse(process.stdout)
+        return parse([first, *process.stdout])

@@ -23,6 +23,7 @@ from autobatch.isolation import proc
 from autobatch.settings import Configuration
 from autobatch.store.ledger import Entry, Ledger
 from autobatch.store.orphans import TREE
+from autobatch.store.recovery import close_dead
 from autobatch.verdict import Kind, Measurements, Verdict
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def work(database: Path, out: int, probes: int, study: optuna.Study | None = Non
         os.write(out, json.dumps({"did": did, "probe": probe, **more}).encode() + b"\n")
 
     with Ledger.open(database) as ledger:
+        close_dead(ledger)
         for _ in range(probes):
             configuration = next(_candidates(ledger))
             trial = None if study is None else study.ask()

@@ -102,6 +102,13 @@ def test_a_killer_is_refused_until_a_person_releases_it(ledger, begin):
     assert ledger.quarantined(STUDY) == [killer]
 
 
+def test_what_another_process_has_in_flight_is_not_to_be_tried(ledger, path, begin):
+    begin(ledger, 0, 8)
+    assert ledger.quarantined(STUDY) == []
+    with Ledger.open(path) as other:
+        assert other.quarantined(STUDY) == [Configuration(per_device_train_batch_size=8)]
+
+
 def test_releasing_what_is_not_quarantined_is_an_error(ledger, begin):
     begin(ledger).finish(Verdict(Kind.OK))
     with pytest.raises(UsageError):

@@ -50,12 +50,12 @@ def test_a_released_database_is_brought_up_to_date_and_keeps_its_rows(dump, path
 
 def test_a_new_migration_is_one_more_entry(path, monkeypatch):
     Ledger.open(path).close()
-    queue = Migration("queue", ("CREATE TABLE ab_queue (job_id INTEGER PRIMARY KEY)",))
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, queue))
+    later = Migration("later", ("CREATE TABLE ab_later (job_id INTEGER PRIMARY KEY)",))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with Ledger.open(path) as ledger, ledger.database.reading() as connection:
         assert schema.version(connection) == schema.VERSION
-        assert schema.has_table(connection, "ab_queue")
+        assert schema.has_table(connection, "ab_later")
 
 
 def test_a_migration_that_fails_leaves_neither_change_nor_record(path, monkeypatch):

@@ -56,7 +56,7 @@ INSERT INTO "ab_probes" VALUES(3,1,'kobart',2,1,'probe','search','050696f2c3425b
 CREATE INDEX ab_probes_by_trial ON ab_probes (study, trial_number);
 CREATE INDEX ab_probes_by_digest ON ab_probes (study, digest);
 CREATE INDEX ab_probes_by_kind ON ab_probes (study, kind);
-CREATE INDEX ab_probes_in_flight ON ab_probes (owner_id) WHERE ended_at IS NULL;
+CREATE INDEX ab_probes_in_flight ON ab_probes (owner_id, study) WHERE ended_at IS NULL;
 CREATE INDEX ab_events_by_probe ON ab_events (probe_id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('ab_owners',1);
