@@ -18,6 +18,8 @@ from autobatch.workload.spec import Generation, Lora, Model, Workload
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "models"
 """`configs/` is package data: a link in a checkout, a folder in an installed wheel."""
 _CLOSE = 0.5
+_AS_CLOSE = 0.1
+"""Likeness below the nearest's at which another name is still worth saying."""
 
 
 def names() -> list[str]:
@@ -52,10 +54,15 @@ def find(name: str) -> str | None:
 
 
 def nearest(name: str) -> str:
-    """Return the presets most like a name, in words; empty if none is."""
-    known = _spellings()
-    close = difflib.get_close_matches(_squeezed(name), known, n=3, cutoff=_CLOSE)
-    return " or ".join(dict.fromkeys(known[spelling] for spelling in close))
+    """Return the presets that a name begins, or those most like it, in words; empty if there are none."""
+    known, said = _spellings(), _squeezed(name)
+    begun = dict.fromkeys(known[spelling] for spelling in known if said and spelling.startswith(said))
+    if begun:
+        return " or ".join(begun)
+    close = difflib.get_close_matches(said, known, n=3, cutoff=_CLOSE)
+    likeness = [difflib.SequenceMatcher(None, spelling, said).ratio() for spelling in close]
+    best = [spelling for spelling, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - _AS_CLOSE]
+    return " or ".join(dict.fromkeys(known[spelling] for spelling in best))
 
 
 def read(path: Path) -> Workload:
