@@ -49,6 +49,8 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--trust-remote-code", is_flag=True, help="Let a model's own code run (only if you trust it).")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No live view.")
+@click.option("--detach", is_flag=True, help="Queue the search for the daemon, and start that if there is none.")
+@click.option("--on-done", metavar="CMD", help="With --detach: run this command when the search is done.")
 @click.option("--no-color", is_flag=True, help="No colour in the live view.")
 def command(  # noqa: D103 - click shows the help text below
     *,
@@ -61,6 +63,8 @@ def command(  # noqa: D103 - click shows the help text below
     db: str,
     as_json: bool,
     quiet: bool,
+    detach: bool,
+    on_done: str | None,
     no_color: bool,
     **options: object,
 ) -> None:
@@ -80,8 +84,20 @@ def command(  # noqa: D103 - click shows the help text below
             "database": db,
         },
     )
+    if detach:
+        _submit(job, on_done)
+        return
     answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
+
+
+def _submit(job: Job, on_done: str | None) -> None:
+    from pathlib import Path
+
+    from autobatch.daemon import control
+
+    number = control.submit(Path(job.database), job, on_done)
+    click.echo(f"Queued as search {number}: `autobatch status` shows it, `autobatch logs -f {number}` follows it.")
 
 
 command.help = "Find the fastest configuration that is safe, by short real trainings."

@@ -44,6 +44,8 @@ class Job:
     threshold: float = 0.01
     """The search ends when the best remaining gain is expected to be below this share."""
     trust_remote_code: bool = False
+    folder: str = ""
+    """Where it was asked for: relative paths count from here. Empty: where the process is."""
     script: tuple[str, ...] = field(default=())
     """The user's own command line; empty: the model is trained by the built-in probe."""
 

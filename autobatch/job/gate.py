@@ -1,0 +1,109 @@
+"""What a search waits for before each probe, and a clock that leaves the waiting out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from autobatch.errors import MachineError
+from autobatch.machine.gpus import Device
+from autobatch.units import GIB, format_bytes, format_duration
+
+POLL_S = 2.0
+FOREIGN_BYTES = GIB
+"""Memory of others on the card that a probe can live with: a desktop, another driver's context."""
+FOREIGN_LOAD = 0.2
+"""Share of the time in which others' kernels run that a measurement can live with."""
+READINGS = 3
+"""Load is judged by this many readings in a row: the driver's figure still holds the last probe's work for a moment."""
+
+
+@dataclass
+class WorkClock:
+    """Seconds of work: `time.monotonic` without the time spent in `waiting`."""
+
+    waited_s: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the clock's reading in seconds."""
+        return time.monotonic() - self.waited_s
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leave the time inside out."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited_s += time.monotonic() - started
+
+
+@dataclass
+class CardGate:
+    """Waits until nobody else is at work on the card, and says for whom it waits.
+
+    Attributes:
+        device: the card; None for none, where there is nothing to wait for.
+        needed_bytes: of the card that the search may use; 0 for all of it.
+        clock: leaves the waiting out.
+        say: told the reason, once each time it changes.
+        check: called while waiting; it may raise to end the search.
+
+    """
+
+    device: Device | None
+    needed_bytes: int
+    clock: WorkClock
+    say: Callable[[str], None]
+    check: Callable[[], None] = field(default=lambda: None)
+
+    def __call__(self) -> None:
+        """Return when the card is free.
+
+        Raises:
+            MachineError: the card is lost.
+
+        """
+        self.check()
+        reason = self._taken()
+        if not reason:
+            return
+        with self.clock.waiting():
+            started, said = time.monotonic(), ""
+            while reason:
+                if reason != said:
+                    self.say(f"waiting for the card: {reason}")
+                said = reason
+                time.sleep(POLL_S)
+                self.check()
+                reason = self._taken()
+        self.say(f"the card is free after {format_duration(time.monotonic() - started)}")
+
+    def _taken(self) -> str:
+        if self.device is None:
+            return ""
+        used = self.device.memory_used_bytes()
+        spare = self.device.memory_total_bytes() - (self.needed_bytes or self.device.memory_total_bytes())
+        if used > max(FOREIGN_BYTES, spare):
+            return f"{format_bytes(used)} of it are in use{self._by_whom()}"
+        if all(self._busy() for _ in range(READINGS)):
+            return f"others' work keeps it busy{self._by_whom()}"
+        return ""
+
+    def _busy(self) -> bool:
+        assert self.device is not None
+        try:
+            busy = self.device.utilization() > FOREIGN_LOAD
+        except MachineError:
+            return False  # a card that does not tell its load is judged by its memory
+        if busy:
+            time.sleep(0.5)
+        return busy
+
+    def _by_whom(self) -> str:
+        assert self.device is not None
+        others = [str(pid) for pid in self.device.process_ids() if pid != os.getpid()]
+        return f" by process {', '.join(others[:3])}" if others else ""
