@@ -9,6 +9,7 @@ from autobatch.errors import DatabaseError
 from autobatch.settings import Configuration
 from autobatch.store import read, schema
 from autobatch.store.ledger import Ledger
+from autobatch.store.recovery import close_dead
 from autobatch.store.schema import Migration
 from autobatch.verdict import Kind
 
@@ -38,7 +39,8 @@ def test_every_released_schema_is_kept():
 def test_a_released_database_is_brought_up_to_date_and_keeps_its_rows(dump, path, tmp_path):
     load(dump, path)
     with Ledger.open(path) as ledger:
-        assert ledger.quarantined("kobart") == [Configuration(per_device_train_batch_size=2)]
+        assert [probe.trial_number for probe in close_dead(ledger)] == [2]
+        assert ledger.quarantined("kobart") == [Configuration(per_device_train_batch_size=b) for b in (2, 4)]
         ledger.begin("kobart", 3, Configuration(per_device_train_batch_size=16), "probe", "search")
     [record] = read.probe(path, "kobart", 0)
     assert record.probe.verdict.measurements.samples_per_s == 12.5
