@@ -57,7 +57,10 @@ def order(found: Sequence[Gpu], variables: Mapping[str, str] = os.environ) -> It
 def without_driver(root: Path = ROOT) -> Iterator[Finding]:
     """Say whether there is a card that a driver is missing for."""
     bus = root / "sys" / "bus" / "pci" / "devices"
-    if any(_is_nvidia(folder) for folder in (bus.iterdir() if bus.is_dir() else ())):
+    if (root / "dev" / "dxg").exists():
+        what = "WSL2 passes a GPU through, and no NVIDIA driver answers."
+        yield Finding(_AREA, Level.PROBLEM, what, "Install the NVIDIA driver in Windows, and none inside WSL2.")
+    elif any(_is_nvidia(folder) for folder in (bus.iterdir() if bus.is_dir() else ())):
         what = "An NVIDIA card is on the bus, and no driver answers."
         do = "Install or load the NVIDIA driver; in a container, start it with `--gpus all`."
         yield Finding(_AREA, Level.PROBLEM, what, do)

@@ -42,6 +42,11 @@ def test_a_card_without_a_driver_is_a_problem(tree, vendor, kind, level):
     assert found.level == level
 
 
+def test_a_card_passed_through_by_windows_without_a_driver_is_a_problem(tree):
+    (found,) = devices.without_driver(tree({"dev/dxg": ""}))
+    assert (found.level, "in Windows" in found.do) == (Level.PROBLEM, True)
+
+
 def test_an_old_driver_is_a_problem_with_the_number_needed(driver):
     driver.add()
     driver.driver = "535.104.05"
