@@ -1,0 +1,46 @@
+import pytest
+
+from autobatch.review.standing import LedgerWatch
+from autobatch.settings import Configuration
+from autobatch.store.ledger import Ledger
+from autobatch.verdict import Kind, Verdict
+
+
+@pytest.fixture
+def now():
+    return [0.0]
+
+
+def test_the_newest_sample_of_the_probe_at_work(tmp_path, now):
+    with Ledger.open(tmp_path / "trials.db") as ledger:
+        watch = LedgerWatch(tmp_path / "trials.db", "study", lambda: now[0])
+        assert watch() == {}
+        entry = ledger.begin("study", 0, Configuration(), "probe", "search")
+        entry.sample({"device_bytes": 1, "phase": "build"})
+        entry.started({"pid": 1})
+        now[0] += 1
+        assert watch() == {"device_bytes": 1, "phase": "build"}
+        entry.finish(Verdict(Kind.OK))
+        now[0] += 1
+        assert watch() == {}
+
+
+def test_it_reads_twice_a_second_at_most(tmp_path, now):
+    with Ledger.open(tmp_path / "trials.db") as ledger:
+        watch = LedgerWatch(tmp_path / "trials.db", "study", lambda: now[0])
+        watch()
+        ledger.begin("study", 0, Configuration(), "probe", "search").sample({"phase": "build"})
+        now[0] += 0.4
+        assert watch() == {}
+
+
+def test_another_studys_probe_is_not_shown(tmp_path):
+    with Ledger.open(tmp_path / "trials.db") as ledger:
+        ledger.begin("another", 0, Configuration(), "probe", "search").sample({"phase": "build"})
+        assert LedgerWatch(tmp_path / "trials.db", "study")() == {}
+
+
+def test_a_database_that_cannot_be_read_is_no_news(tmp_path):
+    assert LedgerWatch(tmp_path / "none.db", "study")() == {}
+    (tmp_path / "text.db").write_text("no database" * 100)
+    assert LedgerWatch(tmp_path / "text.db", "study")() == {}
