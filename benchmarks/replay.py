@@ -19,7 +19,6 @@ from optuna.storages import InMemoryStorage
 
 from autobatch.search.engine import Search
 from autobatch.settings import Configuration
-from autobatch.workload.spec import Workload
 from benchmarks.replay_prior import Shapes, shapes_of
 from benchmarks.replay_rules import RULES, follow
 from benchmarks.replay_surfaces import Case, Replay, Surface, read_cases, read_surfaces
@@ -74,10 +73,8 @@ class Outcome:
 def search(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> Outcome:
     """Run one strategy over a case."""
     started = time.process_time()
-    if strategy in RULES:
-        chosen = follow(RULES[strategy], replay)
-    else:
-        chosen = _engine(replay, strategy, shapes, budget_s)
+    rule = RULES.get(strategy)
+    chosen = follow(rule, replay) if rule else _engine(replay, strategy, shapes, budget_s)
     return Outcome(chosen, time.process_time() - started)
 
 

@@ -16,8 +16,17 @@ import yaml
 from autobatch.estimate import cards
 from autobatch.request import Journal, Limits, Plan
 from autobatch.search.samplers import core
-from autobatch.settings import CHECKPOINTING, METHOD, MICRO_BATCH, OPTIM, PRECISION, QUANTIZATION, Configuration
-from autobatch.settings import Scalar, SearchSpace
+from autobatch.settings import (
+    CHECKPOINTING,
+    METHOD,
+    MICRO_BATCH,
+    OPTIM,
+    PRECISION,
+    QUANTIZATION,
+    Configuration,
+    Scalar,
+    SearchSpace,
+)
 from autobatch.verdict import Kind, Measurements, Verdict
 
 GIB = 2**30

@@ -13,7 +13,8 @@ from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact
 from autobatch.search.judge import Core, Judge, latest, preferred
 from autobatch.search.samplers import core
-from autobatch.settings import Scalar
+from autobatch.settings import EVAL_BATCH, Scalar
+from autobatch.verdict import Kind
 
 LARGEST_CONFIRMATIONS = 6
 DEADLINE_S = 300.0
@@ -59,11 +60,16 @@ class Confirmation:
         return min(rival, best, key=lambda key: times[key]), "compares the best with its rival"
 
     def _settled(self) -> frozenset[Core]:
-        return frozenset(core(fact.configuration) for fact in self.desk.facts if fact.purpose == "confirm")
+        confirmed = (fact for fact in self.desk.facts if fact.purpose == "confirm")
+        return frozenset(core(f.configuration) for f in confirmed if f.verdict.kind is not Kind.CUDA_OOM_EVAL)
 
     def _confirm(self, key: Core, reason: str) -> Fact:
         fact = latest(self.desk.facts, key)
         assert fact is not None
         plan = Plan(purpose="confirm", max_seconds=min(DEADLINE_S, self.budget.left_s))
         configuration = fact.configuration.replace(self.tuned)
-        return self.desk.probe(configuration, plan, "confirm", {attributes.WHY: reason})
+        confirmed = self.desk.probe(configuration, plan, "confirm", {attributes.WHY: reason})
+        if confirmed.verdict.kind is Kind.CUDA_OOM_EVAL:
+            # evaluation is made to fit, never the training batch
+            self.tuned = {name: value for name, value in self.tuned.items() if name != EVAL_BATCH}
+        return confirmed

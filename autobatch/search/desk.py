@@ -60,12 +60,7 @@ class Pinned(BaseSampler):
 
 @dataclass
 class Desk:
-    """Runs probes of one study and keeps their facts.
-
-    Attributes:
-        deadline_s: ceiling of one probe, in seconds.
-
-    """
+    """Runs probes of one study and keeps their facts."""
 
     study: optuna.Study
     space: SearchSpace
@@ -78,8 +73,23 @@ class Desk:
     probes: int = 0
     probe_seconds: float = 0.0
 
-    def probe(self, configuration: Configuration, plan: Plan, stage: str, why: Mapping[str, Any]) -> Fact:
+    def probe(
+        self,
+        configuration: Configuration,
+        plan: Plan,
+        stage: str,
+        why: Mapping[str, Any],
+        *,
+        carried: float | None = None,
+    ) -> Fact:
         """Probe a configuration; a measurement that another process disturbed is made again.
+
+        Args:
+            configuration: what to probe.
+            plan: how.
+            stage: search, loader, eval or confirm.
+            why: the reason, kept with the trial.
+            carried: the trial's value where the probe itself measures no training throughput.
 
         Raises:
             KeyboardInterrupt: the trial is failed and its ledger row closed before it goes on.
@@ -87,7 +97,7 @@ class Desk:
         """
         for _ in range(LARGEST_REPEATS):
             self.gate()
-            fact = self._once(self._ask(configuration), configuration, plan, stage, why)
+            fact = self._once(self._ask(configuration), configuration, plan, stage, why, carried=carried)
             if fact.verdict.kind is not Kind.DISTURBED:
                 break
         return fact
@@ -123,7 +133,16 @@ class Desk:
         finally:
             self.study.sampler = usual
 
-    def _once(self, trial: Trial, configuration: Configuration, plan: Plan, stage: str, why: Mapping[str, Any]) -> Fact:
+    def _once(
+        self,
+        trial: Trial,
+        configuration: Configuration,
+        plan: Plan,
+        stage: str,
+        why: Mapping[str, Any],
+        *,
+        carried: float | None = None,
+    ) -> Fact:
         kept.write_why(trial, why)
         entry = self.ledger.begin(self.study.study_name, trial.number, configuration, plan.purpose, stage)
         self.observer.trial_started(trial.number, configuration, why)
@@ -132,7 +151,7 @@ class Desk:
         fact = Fact(trial.number, configuration, stage, plan.purpose, verdict)
         self.probes += 1
         self.probe_seconds += verdict.duration_s
-        self._tell(trial, fact)
+        self._tell(trial, fact, carried)
         if verdict.kind is not Kind.DISTURBED:
             self.facts.append(fact)
         self.observer.trial_finished(trial.number, configuration, verdict)
@@ -147,9 +166,9 @@ class Desk:
             self.study.tell(trial, state=TrialState.FAIL)
             raise
 
-    def _tell(self, trial: Trial, fact: Fact) -> None:
+    def _tell(self, trial: Trial, fact: Fact, carried: float | None = None) -> None:
         kept.write(trial, fact, self.limits)
         if fact.verdict.kind is Kind.DISTURBED:
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.tell(trial, fact.samples_per_s)
+            self.study.tell(trial, fact.samples_per_s or (carried or 0.0 if fact.ok else 0.0))

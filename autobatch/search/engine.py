@@ -139,7 +139,13 @@ class Search:
             return CandidateSampler(self.space, self._allowed, self.seed)
         if self.sampler_name == "structured":
             return StructuredSampler(
-                self.space, self._allowed, self.limits, self.predict, self.pace, threshold=self.threshold, seed=self.seed
+                self.space,
+                self._allowed,
+                self.limits,
+                self.predict,
+                self.pace,
+                threshold=self.threshold,
+                seed=self.seed,
             )
         return generic(self.sampler_name, self.seed, held)
 

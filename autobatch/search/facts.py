@@ -1,4 +1,4 @@
-"""What a trial says and how it is kept in Optuna: written before `tell`, read back by samplers and by a resumed search."""
+"""What a trial says, and how it is kept in Optuna: written before `tell`, read back by samplers and later runs."""
 
 from __future__ import annotations
 

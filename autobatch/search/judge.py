@@ -9,7 +9,7 @@ from typing import Protocol
 
 from autobatch.search.facts import DEVICE_MEMORY, Fact, used_bytes
 from autobatch.search.samplers import core
-from autobatch.settings import WORKERS, Configuration, Scalar
+from autobatch.settings import WORKERS, Scalar
 
 Core = tuple[Scalar, ...]
 NOISE = 0.02
@@ -47,8 +47,10 @@ class PlainJudge:
 
 
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:
-    """Return what ran out of device memory, or too near to it, at least once."""
-    return frozenset(core(fact.configuration) for fact in facts if fact.verdict.kind in DEVICE_MEMORY)
+    """Return what ran out of device memory in training, or too near to it, at least once."""
+    return frozenset(
+        core(fact.configuration) for fact in facts if fact.verdict.kind in DEVICE_MEMORY and fact.stage != "eval"
+    )
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:
@@ -71,8 +73,3 @@ def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
     """Return the last successful fact of a configuration, confirmations before probes."""
     own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
     return max(own, key=lambda fact: (fact.purpose == "confirm", fact.number), default=None)
-
-
-def with_tuning(key_fact: Fact, tuned: Mapping[str, Scalar]) -> Configuration:
-    """Return the configuration with the loader and eval settings that were found."""
-    return key_fact.configuration.replace(tuned)

@@ -55,9 +55,10 @@ class Outlook:
         space: SearchSpace,
         candidates: Sequence[Configuration],
         limits: Limits,
-        predict: Predict | None,
-        pace: PaceOf | None,
-        seed: int,
+        *,
+        predict: Predict | None = None,
+        pace: PaceOf | None = None,
+        seed: int = 0,
     ) -> None:
         self._limits = limits
         self._candidates = candidates
@@ -77,7 +78,7 @@ class Outlook:
         if len(facts) == self._learned:
             return
         self._learned = len(facts)
-        known = [fact for fact in facts if core(fact.configuration) in self._index]
+        known = [fact for fact in facts if core(fact.configuration) in self._index and _tells(fact)]
         self._mark(known)
         seen = self._observations(known)
         self._posterior.update(seen)
@@ -157,10 +158,11 @@ class Outlook:
         limit = device_limit(self._limits)
         if limit is None:
             return np.ones(len(memory))
-        return normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ self._posterior.weights
+        chance: Array = normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ self._posterior.weights
+        return chance
 
     def _corrected(self, seen: Observations, micro: Array) -> Array:
-        """Move every measured candidate from its arm's curve towards what was measured of it, as far as noise allows."""
+        """Move each measured candidate from its arm's curve towards what was measured, as far as noise allows."""
         self._own_variance = misfit(self._flat) ** 2
         known = ~np.isnan(seen.micro_step)
         places, measured, repeats = self._seen[known], seen.micro_step[known], seen.repeats[known]
@@ -173,7 +175,7 @@ class Outlook:
         return corrected
 
     def _weigh(self, facts: Sequence[Fact]) -> None:
-        safe = [i for i in np.flatnonzero(self._repeats > 0) if not self._fails[i]]
+        safe = [int(i) for i in np.flatnonzero((self._repeats > 0) & ~self._fails)]
         self.incumbent = max(safe, key=lambda i: self.mean[i]) if safe else None
         base_s = [f.verdict.duration_s - _timing_s(f) for f in facts if f.ok]
         start_s = statistics.median(base_s) if base_s else FIRST_GUESS_S
@@ -197,6 +199,11 @@ class Outlook:
         gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
         gains[best] = 0.0
         return np.minimum(gains, LARGEST_LOG_GAIN)
+
+
+def _tells(fact: Fact) -> bool:
+    """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
+    return fact.stage in {"search", "confirm"} or (fact.stage == "loader" and fact.ok)
 
 
 def _two(batch: Array) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -63,6 +64,29 @@ Forward = Callable[[Array], Expected]
 """From the rows' own figures, (figures, rows, samples), to what they expect."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """The rows that tell of some of the figures."""
+
+    figures: list[int]
+    arm: Places
+    target: Array
+    """Logarithms measured; NaN where only `bound` is known."""
+    bound: Array
+    draws: Array
+    """Each sample's own noise, (rows, samples)."""
+    forward: Forward
+
+    def residual(self, expected: Expected) -> Array:
+        """Return residuals in standard deviations, (rows, samples); for a bound, only by how much it is broken."""
+        off = (self.target[:, None] - expected.value) / expected.sd + self.draws
+        short = np.maximum((self.bound[:, None] - expected.value) / expected.sd + self.draws, 0.0)
+        return np.where(np.isnan(self.target)[:, None], short, off)
+
+
+Maker = Callable[..., Expected]
+
+
 def log_memory(fixed: Array, per_sample: Array, log_batch: Array) -> Array:
     """Return log bytes."""
     return np.logaddexp(fixed, per_sample + log_batch)
@@ -94,7 +118,7 @@ class Posterior:
 
     def __init__(self, prior: Prior, seed: int) -> None:
         self._prior = prior
-        self._rng_seed = seed
+        self._seed = seed
         roots = np.linalg.cholesky(prior.covariance)
         draws = np.random.default_rng(seed).standard_normal((*prior.mean.shape, SAMPLES))
         self._deviation = roots @ draws
@@ -103,75 +127,66 @@ class Posterior:
 
     def update(self, seen: Observations) -> None:
         """Learn from all measurements, afresh."""
-        draws = np.random.default_rng(self._rng_seed + 1).standard_normal((3, len(seen.arm), SAMPLES))
-        misfits = np.zeros(SAMPLES)
-        count = 0
-        for problem, figures in enumerate(((FIXED, PER_SAMPLE), (FLOOR, OVERHEAD, SLOPE), (OPTIMIZER,))):
-            target = (seen.memory, seen.micro_step, seen.optimizer)[problem]
-            bound = seen.at_least if problem == 0 else np.full_like(target, math.nan)
-            rows = np.flatnonzero(~np.isnan(target) | ~np.isnan(bound))
-            forward = self._forward(problem, seen, rows)
-            scale = self._inflation(figures, seen.arm[rows], target[rows], forward)
-            misfits += self._fit(figures, seen.arm[rows], target[rows], bound[rows], draws[problem][rows], forward, scale)
-            count += len(rows)
+        misfits, count = np.zeros(SAMPLES), 0
+        for problem in self._problems(seen):
+            misfits += self._fit(problem)
+            count += len(problem.arm)
         good = misfits <= max(count + FIT_SPREADS * math.sqrt(2 * count), float(np.median(misfits)))
         self.weights = good / good.sum()
 
-    def _forward(self, problem: int, seen: Observations, rows: Places) -> Forward:
-        log_batch, repeats = np.log(seen.batch[rows])[:, None], seen.repeats[rows][:, None]
-        makers = (_memory, _micro_step, _optimizer)
-        return lambda own: makers[problem](own, log_batch, repeats)
+    def _problems(self, seen: Observations) -> list[Problem]:
+        draws = np.random.default_rng(self._seed + 1).standard_normal((3, len(seen.arm), SAMPLES))
+        unbounded = np.full_like(seen.at_least, math.nan)
+        parts: list[tuple[list[int], Array, Array, Maker]] = [
+            ([FIXED, PER_SAMPLE], seen.memory, seen.at_least, _memory),
+            ([FLOOR, OVERHEAD, SLOPE], seen.micro_step, unbounded, _micro_step),
+            ([OPTIMIZER], seen.optimizer, unbounded, _optimizer),
+        ]
+        found = []
+        for (figures, target, bound, maker), noises in zip(parts, draws, strict=True):
+            rows = np.flatnonzero(~np.isnan(target) | ~np.isnan(bound))
+            forward = partial(maker, log_batch=np.log(seen.batch[rows])[:, None], repeats=seen.repeats[rows][:, None])
+            found.append(Problem(figures, seen.arm[rows], target[rows], bound[rows], noises[rows], forward))
+        return found
 
-    def _inflation(self, figures: tuple[int, ...], arm: Places, target: Array, forward: Forward) -> float:
+    def _inflation(self, problem: Problem) -> float:
         """Return by how much the variance of the prior must grow for it not to be surprised by what was measured."""
-        chosen, known = list(figures), ~np.isnan(target)
+        chosen, known = problem.figures, ~np.isnan(problem.target)
         if not known.any():
             return 1.0
-        expected = forward(self._prior.mean[chosen][:, arm][:, :, None])
-        own = self._prior.covariance[chosen][:, arm, arm]
+        expected = problem.forward(self._prior.mean[chosen][:, problem.arm][:, :, None])
+        own = self._prior.covariance[chosen][:, problem.arm, problem.arm]
         variance = (expected.slopes[:, :, 0] ** 2 * own).sum(0) + expected.sd[:, 0] ** 2
-        surprise = (target - expected.value[:, 0]) ** 2 / variance
+        surprise = (problem.target - expected.value[:, 0]) ** 2 / variance
         return max(1.0, float(surprise[known].mean()))
 
-    def _fit(
-        self,
-        figures: tuple[int, ...],
-        arm: Places,
-        target: Array,
-        bound: Array,
-        draws: Array,
-        forward: Forward,
-        scale: float,
-    ) -> Array:
+    def _fit(self, problem: Problem) -> Array:
         """Fit every sample to its own copy of the rows; return each one's misfit (sum of squared residuals)."""
-        chosen = list(figures)
+        chosen, scale = problem.figures, self._inflation(problem)
         start = self._prior.mean[chosen][:, :, None] + math.sqrt(scale) * self._deviation[chosen]
-        if not len(arm):
+        if not len(problem.arm):
             self.samples[chosen] = start
             return np.zeros(SAMPLES)
-        arms, local = np.unique(arm, return_inverse=True)
+        arms, local = np.unique(problem.arm, return_inverse=True)
         covariance = self._prior.covariance[chosen] * scale
-        inner = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]])
-        fitted, misfits = _gauss_newton(start[:, arms], inner, local, target, bound, draws, forward)
+        inner: Array = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]])
+        fitted = _gauss_newton(start[:, arms], inner, local, problem)
         moved = inner @ (fitted - start[:, arms])
         self.samples[chosen] = start + covariance[:, :, arms] @ moved
+        misfits: Array = (problem.residual(problem.forward(fitted[:, local])) ** 2).sum(0)
         return misfits
 
 
-def _gauss_newton(
-    start: Array, precision: Array, local: Places, target: Array, bound: Array, draws: Array, forward: Forward
-) -> tuple[Array, Array]:
+def _gauss_newton(start: Array, precision: Array, local: Places, problem: Problem) -> Array:
+    """Return the fitted figures of the measured arms, (figures, arms, samples); `local` places each row's arm."""
     count, arms, samples = start.shape
-    prior = np.zeros((count * arms, count * arms))
-    for figure in range(count):
-        part = slice(figure * arms, (figure + 1) * arms)
-        prior[part, part] = precision[figure]
+    prior = _block_diagonal(precision)
     places = (np.arange(count)[:, None] * arms + local).ravel()
     rows = np.tile(np.arange(len(local)), count)
     x = start
     for _ in range(STEPS):
-        expected = forward(x[:, local])
-        residual = _residual(expected, target, bound, draws)
+        expected = problem.forward(x[:, local])
+        residual = problem.residual(expected)
         jacobian = np.zeros((samples, len(local), count * arms))
         # a bound that is kept pulls at nothing
         pulls = expected.slopes * (residual != 0) / expected.sd
@@ -185,15 +200,16 @@ def _gauss_newton(
         x = x + step.T.reshape(x.shape)
         if largest.max() < CLOSE:
             break
-    residual = _residual(forward(x[:, local]), target, bound, draws)
-    return x, (residual**2).sum(0)
+    return x
 
 
-def _residual(expected: Expected, target: Array, bound: Array, draws: Array) -> Array:
-    """Return residuals in standard deviations, (rows, samples); for a bound, only by how much it is broken."""
-    off = (target[:, None] - expected.value) / expected.sd + draws
-    short = np.maximum((bound[:, None] - expected.value) / expected.sd + draws, 0.0)
-    return np.where(np.isnan(target)[:, None], short, off)
+def _block_diagonal(blocks: Array) -> Array:
+    count, size, _ = blocks.shape
+    whole = np.zeros((count * size, count * size))
+    for index, block in enumerate(blocks):
+        part = slice(index * size, (index + 1) * size)
+        whole[part, part] = block
+    return whole
 
 
 def _memory(own: Array, log_batch: Array, repeats: Array) -> Expected:

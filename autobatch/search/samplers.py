@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
@@ -96,7 +98,7 @@ def generic(name: str, seed: int, held: Mapping[str, Scalar]) -> BaseSampler:
         UsageError: there is no sampler of that name.
 
     """
-    makers = {
+    makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(seed=seed, warn_independent_sampling=False),
         "gp": lambda: GPSampler(seed=seed, warn_independent_sampling=False),
         "random": lambda: RandomSampler(seed),
@@ -104,4 +106,6 @@ def generic(name: str, seed: int, held: Mapping[str, Scalar]) -> BaseSampler:
     if name not in makers:
         message = f"There is no sampler {name!r}."
         raise UsageError(message, f"Choose one of {', '.join(NAMES)}.")
-    return PartialFixedSampler(dict(held), makers[name]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return PartialFixedSampler(dict(held), makers[name]())

@@ -73,7 +73,7 @@ Gate = Callable[[], None]
 """Called before each probe, with nothing open: it may wait, or raise `StopSearch`."""
 
 
-class StopSearch(KeyboardInterrupt):  # noqa: N818 - a wish, not an error: handled wherever an interrupt is
+class StopSearch(KeyboardInterrupt):
     """Somebody wants the search to end here and keep what is known."""
 
 
@@ -85,16 +85,16 @@ class Observer(Protocol):
     """Looks on while a search runs: a live view, a log, or nobody."""
 
     def stage(self, name: str) -> None:
-        """A stage begins: search, loader, eval or confirm."""
+        """Take in that a stage begins: search, loader, eval or confirm."""
 
     def trial_started(self, number: int, configuration: Configuration, why: Mapping[str, Any]) -> None:
-        """A probe begins; `why` holds what was predicted of it and the reason in words."""
+        """Take in that a probe begins; `why` holds what was predicted of it, and the reason in words."""
 
     def trial_finished(self, number: int, configuration: Configuration, verdict: Verdict) -> None:
-        """A probe has ended."""
+        """Take in that a probe has ended."""
 
     def message(self, text: str) -> None:
-        """Something a person would want to know, in one line."""
+        """Take in something that a person would want to know, in one line."""
 
 
 class NullObserver:

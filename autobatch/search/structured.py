@@ -50,7 +50,7 @@ class StructuredSampler(CandidateSampler):
     ) -> None:
         super().__init__(space, candidates, seed)
         self._threshold = threshold
-        self._outlook = Outlook(space, self._candidates, limits, predict, pace, seed)
+        self._outlook = Outlook(space, self._candidates, limits, predict=predict, pace=pace, seed=seed)
 
     def decide(self, facts: Sequence[Fact]) -> Decision:
         """Return the probe with the most expected gain per second; none when what is left is not worth it."""

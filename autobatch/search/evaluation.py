@@ -1,0 +1,78 @@
+"""The eval batch: the smallest after which evaluation gets no faster, within the memory that training leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobatch import attributes
+from autobatch.request import Plan, Purpose
+from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.desk import Desk
+from autobatch.search.facts import Fact, device_limit
+from autobatch.settings import EVAL_BATCH, Configuration
+
+LEAST_GAIN = 0.02
+DEADLINE_S = 180.0
+
+
+@dataclass
+class EvalStage:
+    """Climbs the eval batches, doubling, until one gains too little, fails, or is predicted not to fit."""
+
+    desk: Desk
+    budget: Budget
+    purpose: Purpose = "eval"
+
+    def run(self, configuration: Configuration, carried: float | None = None) -> Fact | None:
+        """Return the fact of the eval batch to use; None where none ran or there is nothing to choose.
+
+        Args:
+            configuration: training settings, which stay as they are.
+            carried: samples/s of training, told to the study as the value of these trials.
+
+        """
+        best: Fact | None = None
+        rungs: list[Fact] = []
+        for size in self._ladder(configuration):
+            if not self._may(rungs, size):
+                break
+            fact = self._probe(configuration.replace({EVAL_BATCH: size}), carried)
+            if not fact.ok:
+                break
+            rungs.append(fact)
+            if best is not None and speed(fact) < (1 + LEAST_GAIN) * speed(best):
+                break
+            best = fact
+        return best
+
+    def _ladder(self, configuration: Configuration) -> list[int]:
+        """Return the sizes to climb: from the configuration's own, or lower where that fails, doubling."""
+        sizes = sorted(int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ()))
+        first = int(configuration[EVAL_BATCH]) if self.purpose == "eval" else 1
+        ladder: list[int] = []
+        for size in sizes:
+            if size >= first and (not ladder or size >= 2 * ladder[-1]):
+                ladder.append(size)
+        return ladder
+
+    def _may(self, rungs: list[Fact], size: int) -> bool:
+        if self.budget.left_s < 2 * typical_probe_s(self.desk.facts):
+            return False
+        limit = device_limit(self.desk.limits)
+        peaks = [(int(f.configuration[EVAL_BATCH]), f.verdict.measurements.eval_device_peak_used_bytes) for f in rungs]
+        known = [(batch, peak) for batch, peak in peaks if peak]
+        if limit is None or not known:
+            return True
+        (batch, peak), (lower, base) = known[-1], known[-2] if len(known) > 1 else (0, 0)
+        per_sample = (peak - base) / (batch - lower) if base else 0.0
+        return peak + per_sample * (size - batch) <= limit
+
+    def _probe(self, configuration: Configuration, carried: float | None) -> Fact:
+        plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self.budget.left_s))
+        why = {attributes.WHY: f"eval batch {configuration[EVAL_BATCH]}: is evaluation faster?"}
+        return self.desk.probe(configuration, plan, "eval", why, carried=carried)
+
+
+def speed(fact: Fact) -> float:
+    """Return the measured evaluation throughput, samples/s; 0 where there is none."""
+    return fact.verdict.measurements.eval_samples_per_s or 0.0

@@ -1,0 +1,100 @@
+"""DataLoader workers of a configuration: the least that keep the device busy, within host memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autobatch import attributes
+from autobatch.request import Limits, Plan
+from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.desk import Desk
+from autobatch.search.facts import HOST_MEMORY, Fact
+from autobatch.settings import WORKERS, Configuration
+from autobatch.verdict import Measurements
+
+BUSY = 0.02
+"""The device is busy where it waits for the loader less than this share of the time."""
+MARGIN = 1.1
+"""Workers make batches unevenly: they are given this much more than the mean rate asks for."""
+LARGEST_STEPS = 3
+DEADLINE_S = 120.0
+
+
+def least_workers(measured: Measurements) -> int | None:
+    """Return the least number of workers expected to keep the device busy; None where the loader was not measured."""
+    batch_s, step_s = measured.loader_batch_s, measured.micro_step_s
+    if batch_s is None or not step_s:
+        return None
+    if batch_s <= BUSY * step_s:
+        return 0
+    return math.ceil(MARGIN * batch_s / step_s)
+
+
+def most_workers(measured: Measurements, workers: int, limits: Limits) -> float:
+    """Return how many workers host memory has room for, from what `workers` of them took."""
+    each, peak = measured.loader_worker_bytes, measured.host_peak_bytes
+    if not each or not peak or limits.host_bytes is None:
+        return math.inf
+    room = limits.host_bytes * limits.host_fraction - (peak - workers * each)
+    return max(0, math.floor(room / each))
+
+
+@dataclass
+class LoaderStage:
+    """Predicts the workers, verifies by a probe, and steps by one where the prediction was wrong."""
+
+    desk: Desk
+    budget: Budget
+
+    def run(self, fact: Fact) -> int | None:
+        """Return the number of workers for a configuration; None where there is nothing to choose or to go by."""
+        choices = sorted(int(value) for value in self.desk.space.searched.get(WORKERS, ()))
+        wanted = least_workers(fact.verdict.measurements)
+        if not choices or wanted is None:
+            return None
+        self._measured = {_workers(fact): fact}
+        self._most = most_workers(fact.verdict.measurements, _workers(fact), self.desk.limits)
+        self._climb(fact, choices, min((c for c in choices if c >= wanted), default=choices[-1]))
+        return self._least_busy()
+
+    def _climb(self, fact: Fact, choices: list[int], workers: int) -> None:
+        for _ in range(LARGEST_STEPS):
+            workers = self._within(choices, workers)
+            if workers in self._measured or self.budget.left_s < 2 * typical_probe_s(self.desk.facts):
+                return
+            seen = self._probe(fact, workers)
+            if seen.verdict.kind in HOST_MEMORY:
+                self._most = workers - 1
+                workers = max((c for c in choices if c < workers), default=workers)
+            elif seen.ok and _wait(seen) > BUSY:
+                workers = min((c for c in choices if c > workers), default=workers)
+            else:
+                return
+
+    def _within(self, choices: list[int], workers: int) -> int:
+        return max((c for c in choices if c <= min(workers, self._most)), default=choices[0])
+
+    def _probe(self, fact: Fact, workers: int) -> Fact:
+        plan = Plan(max_seconds=min(DEADLINE_S, self.budget.left_s))
+        reason = f"{workers} workers are expected to be the least that keep the device busy"
+        seen = self.desk.probe(_with(fact, workers), plan, "loader", {attributes.WHY: reason})
+        if seen.ok:
+            self._measured[workers] = seen
+        return seen
+
+    def _least_busy(self) -> int:
+        busy = [workers for workers, fact in self._measured.items() if _wait(fact) <= BUSY]
+        return min(busy) if busy else min(self._measured, key=lambda w: (_wait(self._measured[w]), w))
+
+
+def _workers(fact: Fact) -> int:
+    return int(fact.configuration[WORKERS])
+
+
+def _with(fact: Fact, workers: int) -> Configuration:
+    return fact.configuration.replace({WORKERS: workers})
+
+
+def _wait(fact: Fact) -> float:
+    return fact.verdict.measurements.loader_wait_fraction or 0.0
