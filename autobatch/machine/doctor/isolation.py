@@ -35,11 +35,12 @@ def sub_cgroup(paths: CgroupPaths | None = None) -> Iterator[Finding]:
 def killing(paths: CgroupPaths | None = None) -> Iterator[Finding]:
     """Say whether a whole process tree can be killed in one stroke."""
     unified = (paths or cgroups.read()).unified
-    if unified is not None and _made(unified.folder, "cgroup.kill") is None:
+    obstacle = _made(unified.folder, "cgroup.kill") if unified else "no cgroup v2 here"
+    if obstacle is None:
         yield Finding(_AREA, Level.OK, "cgroup.kill ends a probe's whole tree at once")
     else:
-        what = "No cgroup.kill: a probe's tree is found and killed process by process."
-        yield Finding(_AREA, Level.NOTE, what, "Linux 5.14 with cgroup v2 has it.")
+        what = f"A probe's tree is found and killed process by process, without cgroup.kill: {obstacle}."
+        yield Finding(_AREA, Level.NOTE, what, "A writable cgroup v2 on Linux 5.14 or later has it.")
 
 
 def oom_score(root: Path = ROOT) -> Iterator[Finding]:

@@ -88,7 +88,7 @@ def ulimits() -> Iterator[Finding]:
 
 def disk(places: tuple[Path, ...] | None = None) -> Iterator[Finding]:
     """Say where there is little room for databases, logs and checkpoints."""
-    for place in places or (Path.cwd(), Path(tempfile.gettempdir())):
+    for place in dict.fromkeys(places or (Path.cwd(), Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free
         if free < _LITTLE_DISK:
             what = f"{place}: only {format_bytes(free)} free."

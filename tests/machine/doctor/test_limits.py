@@ -68,7 +68,7 @@ def test_ulimits_in_the_way(monkeypatch, name, soft, said):
 
 
 def test_disk(tmp_path, monkeypatch):
-    (found,) = limits.disk((tmp_path,))
+    (found,) = limits.disk((tmp_path, tmp_path))
     assert found.what.startswith(str(tmp_path))
     monkeypatch.setattr(limits, "_LITTLE_DISK", 2**60)
     (found,) = limits.disk((tmp_path,))
@@ -93,6 +93,19 @@ def test_a_group_that_may_not_be_written_is_no_isolation(tree, monkeypatch):
 def test_without_a_memory_controller_there_is_none(tree):
     (found,) = isolation.sub_cgroup(isolation.cgroups.read(tree({})))
     assert found.level is Level.NOTE
+
+
+def test_without_a_unified_hierarchy_nothing_is_killed_at_one_stroke(tree):
+    (found,) = isolation.killing(isolation.cgroups.read(tree({})))
+    assert (found.level, "no cgroup v2 here" in found.what) == (Level.NOTE, True)
+
+
+def test_cgroup_kill_is_tried_in_a_group_that_is_removed_again(tree):
+    root = tree(V2)
+    paths = isolation.cgroups.read(root)
+    (found,) = isolation.killing(paths)
+    assert "gives its children no cgroup.kill" in found.what
+    assert [path.name for path in (root / "sys/fs/cgroup/box").iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.parametrize(("score", "level"), [("0\n", Level.OK), ("-1000\n", Level.WARNING), ("?", Level.WARNING)])
