@@ -29,6 +29,7 @@ def command(  # noqa: D103 - click shows the help text below
     force: bool,
 ) -> None:
     from autobatch.export import frozen, into_file, source
+    from autobatch.export.summary import summary
 
     if output is None and into is None:
         what = "There is nothing to write to."
@@ -37,7 +38,7 @@ def command(  # noqa: D103 - click shows the help text below
     merged = into_file.prepare(chosen, into, target) if into else None
     if output is not None and not dry_run:
         frozen.save(chosen, output, target, force=force)
-        click.echo(f"Wrote {output} ({target}).\n{frozen.summary(chosen, target)}")
+        click.echo(f"Wrote {output} ({target}).\n{summary(chosen, target)}")
     if merged is not None and into is not None:
         click.echo(into_file.report(merged, into, dry_run=dry_run))
         if not dry_run:
