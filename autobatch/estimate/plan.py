@@ -100,14 +100,25 @@ def host_table(workload: Workload, micro_batch: int) -> list[tuple[int, memory.P
     return [(n, predict_host(workload, base.replace(dataloader_num_workers=n))) for n in WORKERS]
 
 
+def largest(workload: Workload, arm: Configuration, sizes: tuple[int, ...], limit: int, sigmas: float = 0.0) -> int:
+    """Return the largest size whose prediction, some standard deviations up, is within the limit, by bisection."""
+    low, high = -1, len(sizes)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = _predict(workload, arm, sizes[middle])
+        within = found.bytes * math.exp(sigmas * found.rel_sigma) + found.context_bytes <= limit
+        low, high = (middle, high) if within else (low, middle)
+    return sizes[low] if low >= 0 else 0
+
+
 def _plan_arm(workload: Workload, card: Card, arm: Configuration, limit: int) -> ArmPlan:
     sizes = micro_batches(workload)
     predicted = {size: _predict(workload, arm, size) for size in sizes[:1]}
     first = predicted[sizes[0]]
     if first.used_bytes > limit:
         return ArmPlan(arm, first, reason=f"needs {first.used_bytes / memory.GIB:.1f} GiB at micro-batch {sizes[0]}")
-    tight = _largest(workload, arm, sizes, limit, 0.0)
-    fits = _largest(workload, arm, sizes, limit, SIGMAS)
+    tight = largest(workload, arm, sizes, limit)
+    fits = largest(workload, arm, sizes, limit, SIGMAS)
     at_fits = _predict(workload, arm, fits) if fits else first
     other = 2 * sizes[-1] if tight == sizes[0] else tight
     slope = (_predict(workload, arm, other).bytes - first.bytes) // max(other - sizes[0], 1)
@@ -130,17 +141,6 @@ def _predict(workload: Workload, arm: Configuration, size: int) -> memory.Predic
 def _at(workload: Workload, arm: Configuration, size: int) -> Configuration:
     accumulation = max((workload.effective_batch or size) // size, 1)
     return arm.replace(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
-
-
-def _largest(workload: Workload, arm: Configuration, sizes: tuple[int, ...], limit: int, sigmas: float) -> int:
-    """Return the largest size whose prediction, some standard deviations up, is within the limit, by bisection."""
-    low, high = -1, len(sizes)
-    while high - low > 1:
-        middle = (low + high) // 2
-        found = _predict(workload, arm, sizes[middle])
-        within = found.bytes * math.exp(sigmas * found.rel_sigma) + found.context_bytes <= limit
-        low, high = (middle, high) if within else (low, middle)
-    return sizes[low] if low >= 0 else 0
 
 
 def _samples_per_s(workload: Workload, card: Card, arm: Configuration, size: int) -> float | None:
