@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "pause": "autobatch.cli.daemon:pause",
     "plan": "autobatch.cli.plan:plan",
     "queue": "autobatch.cli.daemon:queue",
+    "release": "autobatch.cli.release:command",
     "report": "autobatch.cli.report:report",
     "resume": "autobatch.cli.daemon:resume",
     "search": "autobatch.cli.search:command",

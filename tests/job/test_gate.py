@@ -1,0 +1,78 @@
+import pytest
+
+from autobatch.job import gate
+from autobatch.job.gate import CardGate, WorkClock
+from autobatch.search.seams import StopSearch
+from autobatch.units import GIB
+
+
+class Card:
+    """A card whose readings are given: used bytes and load, the last of them for ever."""
+
+    def __init__(self, used, load=(0.0,)):
+        self._used, self._load = list(used), list(load)
+
+    def memory_used_bytes(self):
+        return self._used.pop(0) if len(self._used) > 1 else self._used[0]
+
+    def memory_total_bytes(self):
+        return 80 * GIB
+
+    def utilization(self):
+        return self._load.pop(0) if len(self._load) > 1 else self._load[0]
+
+    def process_ids(self):
+        return [4242]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(gate, "POLL_S", 0.01)
+    monkeypatch.setattr(gate.time, "sleep", lambda _: None)
+
+
+def through(card, needed=0, check=lambda: None):
+    said = []
+    CardGate(card, needed, WorkClock(), said.append, check)()
+    return said
+
+
+def test_a_free_card_is_not_waited_for():
+    assert through(Card([0])) == []
+    assert through(None) == []
+
+
+def test_memory_of_others_is_waited_out_and_said_once():
+    said = through(Card([40 * GIB, 40 * GIB, 40 * GIB, 0]))
+    assert said[0] == "waiting for the card: 40.0 GiB of it are in use by process 4242"
+    assert len(said) == 2
+    assert said[1].startswith("the card is free after")
+
+
+def test_a_smaller_search_fits_beside_others():
+    assert through(Card([40 * GIB]), needed=24 * GIB) == []
+
+
+def test_load_of_others_is_waited_out_and_one_reading_is_no_load():
+    assert through(Card([0], [0.9, 0.0])) == []
+    assert "busy" in through(Card([0], [0.9] * 6 + [0.0]))[0]
+
+
+def test_a_person_can_end_the_waiting():
+    def check():
+        raise StopSearch
+
+    with pytest.raises(StopSearch):
+        through(Card([40 * GIB]), check=check)
+
+
+def test_the_clock_stands_still_while_waiting(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(gate.time, "monotonic", lambda: now[0])
+    clock = WorkClock()
+    before = clock()
+    with clock.waiting():
+        now[0] += 50
+    assert clock() == before
+    now[0] += 3
+    assert clock() == before + 3
