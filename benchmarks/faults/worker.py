@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from autobatch.errors import DatabaseError
 from autobatch.isolation import proc
+from autobatch.request import Journal
 from autobatch.settings import Configuration
-from autobatch.store.ledger import Entry, Ledger
+from autobatch.store.ledger import Ledger
 from autobatch.store.orphans import TREE
 from autobatch.store.recovery import close_dead
 from autobatch.verdict import Kind, Measurements, Verdict
@@ -57,8 +57,10 @@ def work(database: Path, out: int, probes: int, study: optuna.Study | None = Non
             number = 0 if trial is None else trial.number
             entry = ledger.begin(STUDY, number, configuration, "probe", "search")
             acknowledge("begun", entry.probe_id, digest=configuration.digest, trial=number)
-            with _probe(processes) as pid:
-                _journal(entry, pid, acknowledge)
+            with probe_process(entry) if processes else _no_process(entry):
+                acknowledge("started", entry.probe_id)
+                entry.intent("over the limit")
+                acknowledge("intent", entry.probe_id)
             verdict = Verdict(Kind.OK, Measurements(samples_per_s=1.0))
             entry.finish(verdict)
             acknowledge("finished", entry.probe_id)
@@ -80,26 +82,23 @@ def _candidates(ledger: Ledger) -> Iterator[Configuration]:
             yield configuration
 
 
-def _journal(entry: Entry, pid: int, acknowledge: object) -> None:
-    assert callable(acknowledge)
-    now = proc.stat(pid)
-    facts = {"pid": pid, "start_time_ticks": now.start_ticks if now else 0, "boot_id": proc.boot_id()}
-    entry.started(facts)
-    acknowledge("started", entry.probe_id)
-    entry.sample({"host_bytes": 1 << 30, "device_bytes": None, "phase": "typical"})
-    entry.intent("over the limit")
-    acknowledge("intent", entry.probe_id)
+@contextlib.contextmanager
+def probe_process(journal: Journal) -> Iterator[None]:
+    """Run a probe's process tree, and write it down: a process, its worker, and an escapee."""
+    environment = {**os.environ, TREE: f"{os.getpid()}-faults"}
+    with subprocess.Popen(["sh", "-c", ORPHAN], env=environment, start_new_session=True) as process:
+        now = proc.stat(process.pid)
+        ticks = now.start_ticks if now else 0
+        journal.started({"pid": process.pid, "start_time_ticks": ticks, "boot_id": proc.boot_id()})
+        journal.sample({"host_bytes": 1 << 30, "device_bytes": None, "phase": "typical"})
+        yield
+        proc.kill([*proc.descendants(process.pid), process.pid])
 
 
 @contextlib.contextmanager
-def _probe(is_real: bool) -> Iterator[int]:
-    if not is_real:
-        yield os.getpid()
-        return
-    environment = {**os.environ, TREE: f"{os.getpid()}-faults"}
-    with subprocess.Popen(["sh", "-c", ORPHAN], env=environment, start_new_session=True) as process:
-        yield process.pid
-        proc.kill([*proc.descendants(process.pid), process.pid], signal.SIGKILL)
+def _no_process(journal: Journal) -> Iterator[None]:
+    journal.started({"pid": os.getpid()})
+    yield
 
 
 def main() -> int:
