@@ -3,8 +3,9 @@
     python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--budget-s S] [--json FILE]
 
 Each configuration is probed, frozen, and trained by `examples/train.py` twice, on random tokens with the preset's
-spread of lengths (or on `--data`). The error of s/step is held against 6 % or 1.5 times the difference of the two real runs,
-where that is larger; that of the peak against 2 %. A run that dies on what the probe called safe is `unsafe`.
+spread of lengths (or on `--data`). The set is so small that a run sees all of it, the longest sample, too. The error of
+s/step is held against 6 % or 1.5 times the difference of the two real runs, where that is larger; that of the peak
+against 2 %. A run that dies on what the probe called safe is `unsafe`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ WORST_ERROR = 0.06
 MEDIAN_ERROR = 0.03
 PEAK_ERROR = 0.02
 REPEAT_FACTOR = 1.5
+EPOCH_SHARE = 0.9
+"""Samples of the data set, as a share of those that a real run trains on."""
 TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
 
 
@@ -109,7 +112,7 @@ class Row:
         """Whether the probe told the truth, as far as it was checked."""
         allowed = max(WORST_ERROR, REPEAT_FACTOR * (self.floor or 0.0))
         good_step = self.step_error is None or abs(self.step_error) <= allowed
-        good_peak = self.peak_error is None or self.peak_error >= -PEAK_ERROR
+        good_peak = self.peak_error is None or abs(self.peak_error) <= PEAK_ERROR
         return good_step and good_peak and not self.unsafe and not self.note
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,10 +126,11 @@ class Row:
         }
 
 
-def workload_of(preset: str, configuration: Configuration, path: Path | None) -> Workload:
-    """Return the preset with the configuration's effective batch and method, on a person's data where given."""
+def workload_of(preset: str, configuration: Configuration, path: Path | None, steps: int) -> Workload:
+    """Return the preset with the configuration's effective batch, on a person's data where given."""
     batch = configuration.micro_batch * configuration.accumulation
-    workload = replace(presets.load(preset), effective_batch=batch)
+    size = round(EPOCH_SHARE * steps * batch)
+    workload = replace(presets.load(preset), effective_batch=batch, train_samples=size)
     if path is None:
         return workload
     found = data.describe(path, workload)
@@ -156,7 +160,7 @@ def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], 
     """Probe a configuration, then train with it; what goes wrong is in the row."""
     preset, settings = CONFIGS[name]
     configuration = Configuration({**settings, "dataloader_num_workers": options.workers})
-    workload = workload_of(preset, configuration, options.data)
+    workload = workload_of(preset, configuration, options.data, options.steps)
     with TemporaryDirectory() as folder:
         verdict = probe(workload, configuration, options, folder)
         found = verdict.measurements

@@ -32,6 +32,11 @@ def build_model(workload: Workload, configuration: Configuration, device: torch.
     return cast("nn.Module", model) if configuration[s.METHOD] == "full" else with_adapter(model, workload.lora)
 
 
+def base_of(model: nn.Module) -> Any:  # noqa: ANN401 - a transformers model, which is not typed
+    """Return the transformers model, without its adapter if it has one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
+
+
 def base_dtype(configuration: Configuration) -> torch.dtype:
     """Return the type of the base's parameters."""
     if configuration[s.METHOD] == "full":

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from autobatch.probe.device import prepare_environment
-from autobatch.probe.measure import flags, measurements
+from autobatch.probe.measure import flags, measurements, partial
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.session import Session, Stopwatch, open_session
 from autobatch.probe.trainer import Observed
@@ -28,6 +28,7 @@ def main(folder: str) -> int:
     path = Path(folder)
     progress, watch = Progress(path), Stopwatch()
     progress.enter("start")
+    session = None
     try:
         request = ProbeRequest.from_json((path / "request.json").read_text(encoding="utf-8"))
         prepare_environment(request)
@@ -36,7 +37,8 @@ def main(folder: str) -> int:
         found = measurements(session, watch.seconds)
         del trainer  # until here its DataLoader's workers live, and are measured
     except BaseException as error:  # noqa: BLE001 - whatever ends a probe is its outcome
-        write_outcome(path, progress.phase, Measurements(startup_s=watch.seconds), {}, error)
+        known = partial(session, watch.seconds) if session else Measurements(startup_s=watch.seconds)
+        write_outcome(path, progress.phase, known, {}, error)
         return FAILED
     write_outcome(path, progress.phase, found, flags(session, found))
     return OK
@@ -55,4 +57,7 @@ def train(session: Session, progress: Progress, watch: Stopwatch) -> Observed:
     trainer.train()
     if session.recorder.first_step_end is not None:
         watch.seconds["first_step"] = session.recorder.first_step_end - begun
+    if session.conductor.finds_peak_again:
+        progress.enter("worst_case")
+        trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
     return trainer

@@ -14,8 +14,10 @@ from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.timing import Rule
 
-WARM_UP_STEPS = 2
-"""Typical steps before timing begins; the optimizer is timed in them."""
+WARM_UP_STEPS = 1
+"""Typical steps before timing begins; the worst case has warmed up most already."""
+LOOK_EVERY_S = 0.1
+"""Seconds of timing between looks at the estimate and the card, which cost time themselves."""
 _BEYOND_DOUBT = 2.0
 """A probe is hopeless when even so many half widths of the 95 % interval do not bring it to the threshold."""
 
@@ -57,6 +59,15 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     energy_j: float | None = None
     """Used since timing began, at the last step."""
     _energy_before_j: float | None = None
+    _looked: float = 0.0
+
+    @property
+    def finds_peak_again(self) -> bool:
+        """Whether the longest micro-batch must be tried once more, after typical ones.
+
+        A caching allocator that has served many lengths fits a longer one less well than at the start.
+        """
+        return self.parts.times and self.meter.card is not None and not self.hopeless
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""
@@ -75,10 +86,15 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         **_: Any,  # noqa: ANN401 - as the library calls it
     ) -> None:
         """Go on to the next part where this one is over."""
-        self.progress.beat()
         if state.global_step <= WORST_STEPS + WARM_UP_STEPS:
             self.meter.synchronize()
             self.recorder.optimizer_step()
+        begun = time.perf_counter()
+        self.progress.beat()
+        self._go_on(state, control)
+        self.recorder.exclude(time.perf_counter() - begun)
+
+    def _go_on(self, state: TrainerState, control: TrainerControl) -> None:
         if state.global_step == 1:
             self.recorder.first_step_end = time.perf_counter()
         if state.global_step == WORST_STEPS:
@@ -130,6 +146,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
             self.energy_j = energy - self._energy_before_j
 
     def _timed_enough(self) -> bool:
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return False
+        self._looked = time.monotonic()
         self._read_card()
         current = self.recorder.estimate()
         if current is None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from autobatch.probe.build import base_of
 from autobatch.probe.order import Cost
 
 
@@ -15,7 +14,7 @@ def cost_of(model: nn.Module) -> Cost:
     Each linear layer takes 2 x inputs x outputs a token, and attention two products of length x length x width in every
     layer; embeddings are looked up. An encoder's layers work on source tokens, all others on target tokens.
     """
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
+    base = base_of(model)
     attention = 4.0 * base.config.num_hidden_layers * base.config.hidden_size
     if not base.config.is_encoder_decoder:
         return Cost(source=2.0 * linear_weights(base), source_squared=attention)

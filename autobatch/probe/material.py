@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from autobatch import settings as s
+from autobatch.probe.build import base_of
 from autobatch.probe.collate import LoaderClock, TimedCollator, TimedSamples, collator, padding_tokenizer
 from autobatch.probe.cost import cost_of
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, Order, longest_batch, make_order
@@ -47,7 +48,7 @@ class Material:
 
 def make_material(request: ProbeRequest, model: nn.Module) -> Material:
     """Make the data for a model."""
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
+    base = base_of(model)
     samples = open_samples(request.workload, base.config.vocab_size, request.seed)
     lengths = (samples.source, samples.target)
     cost, clock = cost_of(model), LoaderClock()

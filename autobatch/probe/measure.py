@@ -69,9 +69,17 @@ def waiting_s(session: Session, compute_s: float) -> float:
 
 
 def memory(conductor: Conductor, last: Peak) -> Figures:
-    """Return the figures of device memory: of training's worst case, of evaluation, and of all together."""
+    """Return the figures of device memory: of training, of evaluation, and of all together.
+
+    Args:
+        conductor: read the peaks of the worst case and of the evaluation.
+        last: peak since then, of typical steps and what followed.
+
+    """
     peaks = [peak for peak in (conductor.train_peak, conductor.eval_peak, last) if peak is not None]
     train, evaluation = conductor.train_peak, conductor.eval_peak
+    if train is not None and conductor.parts.times:
+        train = max(train, last, key=lambda peak: peak.used)
     return {
         "device_peak_used_bytes": max(peak.used for peak in peaks),
         "device_peak_allocated_bytes": max(peak.allocated or 0 for peak in peaks) or None,
@@ -113,6 +121,13 @@ def flags(session: Session, figures: Measurements) -> dict[str, bool]:
         "hopeless": session.conductor.hopeless,
         "over_limit": used > session.request.limits.device_fraction * total,
     }
+
+
+def partial(session: Session, startup_s: Mapping[str, float]) -> Measurements:
+    """Return what is known of a probe that failed, without asking a device that may be lost."""
+    train = session.conductor.train_peak
+    figures: Figures = {**speed(session), "train_device_peak_used_bytes": train.used if train else None}
+    return Measurements.from_dict({**figures, "startup_s": dict(startup_s)})
 
 
 def measurements(session: Session, startup_s: Mapping[str, float]) -> Measurements:

@@ -43,12 +43,14 @@ class Order:
         indices: samples in order, `micro_batch` after another.
         costs: of every micro-batch in `indices`.
         expected_cost: mean over an epoch.
+        longest: samples of the longest micro-batch.
 
     """
 
     indices: tuple[int, ...]
     costs: tuple[float, ...]
     expected_cost: float
+    longest: tuple[int, ...] = ()
 
 
 class FixedSampler(Sampler[int]):
@@ -144,4 +146,4 @@ def make_order(
         plan += [next(rest) for _ in range(fill)]
     plan += list(rest)
     indices = tuple(index for batch, _ in plan for index in batch)
-    return Order(indices, tuple(c for _, c in plan), float(costs.mean()))
+    return Order(indices, tuple(c for _, c in plan), float(costs.mean()), tuple(worst))

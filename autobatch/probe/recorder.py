@@ -37,12 +37,14 @@ class Recorder:
     _last: float = 0.0
     _wait: float | None = None
     _optimizer_within: bool = False
+    _excluded: float = 0.0
 
     def begin_timing(self) -> None:
         """Leave out everything so far."""
         for times in (self.micro_steps, self.micro_costs, self.waits):
             times.clear()
         self._last = self.timing_since = time.perf_counter()
+        self._excluded = 0.0
 
     def fetched(self, seconds: float) -> None:
         """Note how long the loader took for all micro-batches of a step."""
@@ -52,11 +54,11 @@ class Recorder:
     def micro_step(self, loss: torch.Tensor) -> None:
         """Note that forward and backward of a micro-batch are done on the device."""
         now = time.perf_counter()
-        seconds = now - self._last
+        seconds = now - self._last - self._excluded
         if self._wait is not None:
             seconds -= self._wait + (self.optimizer_step_s if self._optimizer_within else 0.0)
             self._wait = None
-        self._optimizer_within = True
+        self._optimizer_within, self._excluded = True, 0.0
         self.micro_steps.append(seconds)
         self.micro_costs.append(self.costs[self._done])
         self.losses.append(loss)
@@ -69,6 +71,10 @@ class Recorder:
         self.optimizer_steps.append(now - self._last)
         self._last = now
         self._optimizer_within = False
+
+    def exclude(self, seconds: float) -> None:
+        """Leave seconds that only the probe spends out of the micro-step that has begun."""
+        self._excluded += seconds
 
     @property
     def optimizer_step_s(self) -> float:

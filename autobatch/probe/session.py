@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from autobatch.probe.build import build_model
+from autobatch.probe.build import base_of, build_model
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter
 from autobatch.probe.material import Material, make_material
@@ -18,6 +18,7 @@ from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
 from autobatch.request import ProbeRequest
+from autobatch.settings import COMPILE
 
 
 @dataclass
@@ -46,6 +47,14 @@ class Session:
     conductor: Conductor
 
 
+def beat_with(model: nn.Module, request: ProbeRequest, progress: Progress) -> None:
+    """Show that it moves at every forward pass, every token that is generated among them."""
+    if request.configuration[COMPILE]:
+        return  # a compiler would trace into the hook
+    for module in {model, base_of(model)}:
+        module.register_forward_pre_hook(progress.beat)
+
+
 def open_session(request: ProbeRequest, progress: Progress, watch: Stopwatch) -> Session:
     """Start the device, build the model and prepare the data."""
     started = time.monotonic()
@@ -62,5 +71,5 @@ def open_session(request: ProbeRequest, progress: Progress, watch: Stopwatch) ->
         material = make_material(request, model)
     recorder = Recorder(material.order.costs, material.order.expected_cost)
     conductor = Conductor(parts(request, started), recorder, meter, progress)
-    model.register_forward_pre_hook(progress.beat)
+    beat_with(model, request, progress)
     return Session(request, meter, model, material, recorder, conductor)

@@ -105,7 +105,7 @@ class Rule:
     precision: float
     fewest: int = 8
     shortest_s: float = 1.0
-    longest_s: float = 6.0
+    longest_s: float = 5.0
 
     def enough(self, current: Estimate, elapsed_s: float) -> bool:
         """Tell whether to stop."""

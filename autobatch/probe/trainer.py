@@ -13,6 +13,7 @@ from transformers import Seq2SeqTrainer, Trainer
 from autobatch.probe.device import Meter
 from autobatch.probe.order import FixedSampler
 from autobatch.probe.recorder import Recorder
+from autobatch.probe.samples import Item
 
 
 class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
@@ -51,6 +52,11 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
         self._meter.synchronize()
         self._recorder.micro_step(loss)
         return loss
+
+    def repeat_longest(self, samples: list[Item]) -> None:
+        """Run forward and backward on some samples, beside the optimizer's state, without recording it."""
+        super().training_step(self.model_wrapped, self.data_collator(samples))
+        self.model_wrapped.zero_grad()
 
 
 class ObservedSeq2Seq(Observed, Seq2SeqTrainer):  # type: ignore[misc] # transformers is not typed

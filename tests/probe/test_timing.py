@@ -63,14 +63,14 @@ def test_eight_balanced_batches_tell_the_mean_of_an_epoch(micro_batch, flat):
 
 
 def test_the_rule_wants_enough_steps_enough_time_and_certainty():
-    rule = Rule(0.02, fewest=8, shortest_s=1.0, longest_s=6.0)
+    rule = Rule(0.02, fewest=8, shortest_s=1.0, longest_s=5.0)
     sure, unsure = Estimate(1.0, 0.01, 8, 0), Estimate(1.0, 0.05, 8, 0)
 
     assert rule.enough(sure, 1.5)
     assert not rule.enough(sure, 0.5)
     assert not rule.enough(Estimate(1.0, 0.01, 7, 0), 1.5)
-    assert not rule.enough(unsure, 5.9)
-    assert rule.enough(unsure, 6.0)
+    assert not rule.enough(unsure, 4.9)
+    assert rule.enough(unsure, 5.0)
 
 
 def simulated(accumulation, workers, prefetch, batch_s, compute_s):
