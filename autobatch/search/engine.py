@@ -18,6 +18,7 @@ from autobatch.search.advice import what_would_fit
 from autobatch.search.budget import Budget, Clock
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
+from autobatch.search.evaluation import best_inference
 from autobatch.search.first_stage import FirstStage, initial_settings
 from autobatch.search.judge import Core, Judge, PlainJudge, latest
 from autobatch.search.prior import PaceOf, Predict
@@ -104,6 +105,7 @@ class Search:
 
     def _guarded(self) -> Result:
         first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations)
+        self._tuned: Mapping[str, Scalar] = {}
         chosen: Core | None = None
         interrupted = False
         try:
@@ -114,14 +116,17 @@ class Search:
         return self._result(first, chosen or self._best(), interrupted=interrupted)
 
     def _stages(self, first: FirstStage) -> Core | None:
+        if self.phase == "inference":
+            first.stopped = "the inference batch gets no faster"
+            return best_inference(self._desk, self._allowed, self._budget, self.observer)
         judge = self._judge()
         self.observer.stage("search")
         first.run()
-        tuned: Mapping[str, Scalar] = tune(self._desk, self._best(), self._budget, self.observer)
+        self._tuned = tune(self._desk, self._best(), self._budget, self.observer)
         if not self.confirmations:
             return None
         self.observer.stage("confirm")
-        return Confirmation(self._desk, judge, self._budget, tuned, self.tie).run()
+        return Confirmation(self._desk, judge, self._budget, self._tuned, self.tie).run()
 
     def _judge(self) -> Judge:
         return self._sampler if isinstance(self._sampler, StructuredSampler) else PlainJudge()
@@ -155,8 +160,8 @@ class Search:
         second = max(others, key=lambda key: others[key], default=None)
         return Result(
             study=self.study_name,
-            chosen=_choice(facts, chosen),
-            runner_up=_choice(facts, second),
+            chosen=self._choice(chosen),
+            runner_up=self._choice(second),
             stopped=first.stopped,
             trials=len(facts),
             probes=self._desk.probes,
@@ -168,13 +173,14 @@ class Search:
             advice=None if chosen else what_would_fit(facts, self._sampler, self.limits),
         )
 
+    def _choice(self, key: Core | None) -> Choice | None:
+        fact = latest(self._desk.facts, key) if key is not None else None
+        if fact is None:
+            return None
+        confirmed = fact.purpose == "confirm"
+        configuration = fact.configuration if confirmed else fact.configuration.replace(self._tuned)
+        return Choice(configuration, fact.verdict.measurements, fact.number, confirmed)
+
 
 def _arm(configuration: Configuration) -> dict[str, Scalar]:
     return {name: configuration[name] for name in ARM_KEYS}
-
-
-def _choice(facts: Sequence[kept.Fact], key: Core | None) -> Choice | None:
-    fact = latest(facts, key) if key is not None else None
-    if fact is None:
-        return None
-    return Choice(fact.configuration, fact.verdict.measurements, fact.number, fact.purpose == "confirm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autobatch import attributes
@@ -9,7 +10,10 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
-from autobatch.settings import EVAL_BATCH, Configuration
+from autobatch.search.judge import Core
+from autobatch.search.samplers import core
+from autobatch.search.seams import Observer
+from autobatch.settings import EVAL_BATCH, PRECISION, Configuration
 
 LEAST_GAIN = 0.02
 DEADLINE_S = 180.0
@@ -68,9 +72,22 @@ class EvalStage:
         return peak + per_sample * (size - batch) <= limit
 
     def _probe(self, configuration: Configuration, carried: float | None) -> Fact:
+        for earlier in self.desk.facts:
+            if earlier.configuration == configuration and earlier.purpose == self.purpose:
+                return earlier
         plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self.budget.left_s))
         why = {attributes.WHY: f"eval batch {configuration[EVAL_BATCH]}: is evaluation faster?"}
         return self.desk.probe(configuration, plan, "eval", why, carried=carried)
+
+
+def best_inference(desk: Desk, candidates: Sequence[Configuration], budget: Budget, observer: Observer) -> Core | None:
+    """Climb the inference batches in every precision, and return the key of the fastest; None where none ran."""
+    observer.stage("eval")
+    stage = EvalStage(desk, budget, "inference")
+    arms = {candidate[PRECISION]: candidate for candidate in reversed(candidates)}
+    found = [fact for fact in map(stage.run, arms.values()) if fact is not None]
+    best = max(found, key=speed, default=None)
+    return core(best.configuration) if best else None
 
 
 def speed(fact: Fact) -> float:

@@ -21,6 +21,8 @@ PURPOSE = "purpose"
 UNKNOWN_OVERSHOOT = 1.0
 """Constraint of a trial that is not feasible, where nobody knows by how much."""
 FEASIBLE = frozenset({Kind.OK, Kind.HOPELESS})
+ENDING = frozenset({Kind.GPU_LOST, Kind.DISK_FULL})
+"""Kinds after which no other configuration would run either."""
 DEVICE_MEMORY = frozenset({Kind.CUDA_OOM_TRAIN, Kind.SPILL, Kind.NEARLY_OOM, Kind.OVER_LIMIT})
 """Kinds that say: the card is too small for this arm at this micro-batch."""
 HOST_MEMORY = frozenset(
@@ -53,8 +55,10 @@ class Fact:
 
     @property
     def samples_per_s(self) -> float:
-        """Measured throughput; 0 where there is none."""
-        return (self.verdict.measurements.samples_per_s or 0.0) if self.verdict.kind in FEASIBLE else 0.0
+        """Measured throughput, of inference where that is what was measured; 0 where there is none."""
+        measured = self.verdict.measurements
+        found = measured.eval_samples_per_s if self.purpose == "inference" else measured.samples_per_s
+        return (found or 0.0) if self.verdict.kind in FEASIBLE else 0.0
 
 
 def used_bytes(measurements: Measurements) -> int | None:

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import DEVICE_MEMORY, Fact, from_parameters
+from autobatch.search.facts import DEVICE_MEMORY, ENDING, HOST_MEMORY, Fact, from_parameters
 from autobatch.search.judge import Core
 from autobatch.search.samplers import CandidateSampler, Decision, core
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Configuration, Scalar, SearchSpace
@@ -54,6 +54,7 @@ class FirstStage:
     stopped: str = ""
     gain: float | None = None
     _fruitless: int = field(default=0, init=False)
+    _lowered: dict[str, Scalar] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Probe until there is a reason to stop."""
@@ -70,8 +71,27 @@ class FirstStage:
         self.gain = decision.gain
         if decision.configuration is None:
             return decision.reason
-        self.desk.probe(decision.configuration, self._plan(), "search", decision.why)
+        self._probe(decision)
         return ""
+
+    def _probe(self, decision: Decision) -> None:
+        assert decision.configuration is not None
+        while True:
+            configuration = decision.configuration.replace(self._lowered)
+            fact = self.desk.probe(configuration, self._plan(), "search", decision.why)
+            if not self._lower(fact):
+                return
+
+    def _lower(self, fact: Fact) -> bool:
+        """Lower the setting of a later stage that alone made the probe fail; tell whether that was possible."""
+        kind = fact.verdict.kind
+        name = WORKERS if kind in HOST_MEMORY else EVAL_BATCH if kind is Kind.CUDA_OOM_EVAL else None
+        if name is None or name not in self.desk.space.searched:
+            return False
+        lower = [int(v) for v in self.desk.space.searched[name] if int(v) < int(fact.configuration[name])]
+        if lower:
+            self._lowered[name] = max(lower)
+        return bool(lower) and self.budget.left_s > 0
 
     def _proposed(self) -> str:
         trial = self.desk.propose()
@@ -107,7 +127,9 @@ class FirstStage:
 
     def _out_of_luck(self) -> str:
         last = self.desk.facts[-LARGEST_ODD_FAILURES:]
+        if self.desk.probes and last[-1].verdict.kind in ENDING:
+            return last[-1].verdict.hint
         if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
-            return "the GPU is lost" if last and last[-1].verdict.kind is Kind.GPU_LOST else ""
+            return ""
         odd = not any(fact.verdict.kind in DEVICE_MEMORY for fact in last)
         return f"probes fail for another reason than memory: {last[-1].verdict.kind}" if odd else ""

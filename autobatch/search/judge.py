@@ -72,4 +72,7 @@ def _memory(fact: Fact) -> float:
 def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
     """Return the last successful fact of a configuration, confirmations before probes."""
     own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
+    inference = [fact for fact in own if fact.purpose == "inference"]
+    if inference:
+        return max(inference, key=lambda fact: fact.samples_per_s)
     return max(own, key=lambda fact: (fact.purpose == "confirm", fact.number), default=None)

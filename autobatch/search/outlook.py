@@ -102,6 +102,7 @@ class Outlook:
         self._repeats = np.zeros(count)
         self._fits = np.zeros(count, dtype=bool)
         self._fails = np.zeros(count, dtype=bool)
+        odd: list[int] = []
         for fact in facts:
             index = self._index[core(fact.configuration)]
             same = self.arm == self.arm[index]
@@ -112,7 +113,9 @@ class Outlook:
                 self._fits |= same & (self.batch <= self.batch[index])
                 self._repeats[index] += 1
             else:
-                self._fails[index] = True
+                odd.append(index)
+        # a failure of another kind counts until the same configuration has run
+        self._fails[[index for index in odd if not self._repeats[index]]] = True
         self._fits &= ~self._fails
         self.arm_is_measured = np.isin(self.arm, self.arm[self.tried])
 

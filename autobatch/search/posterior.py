@@ -169,7 +169,7 @@ class Posterior:
             return np.zeros(SAMPLES)
         arms, local = np.unique(problem.arm, return_inverse=True)
         covariance = self._prior.covariance[chosen] * scale
-        inner: Array = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]])
+        inner = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]]).astype(np.float64)
         fitted = _gauss_newton(start[:, arms], inner, local, problem)
         moved = inner @ (fitted - start[:, arms])
         self.samples[chosen] = start + covariance[:, :, arms] @ moved
