@@ -83,7 +83,7 @@ class Ledger:
             owner = self._register(connection)
             earlier = rows.attempts(connection, study, configuration.digest)
             if any(row.is_quarantined for row in earlier):
-                raise _quarantined(configuration)
+                raise _quarantined(study, configuration)
             cursor = connection.execute(
                 "INSERT INTO ab_probes (owner_id, study, trial_number, attempt, purpose, stage, digest, configuration,"
                 " begun_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -117,7 +117,7 @@ class Ledger:
             ).rowcount
             if changed == 0:
                 what = f"No configuration {digest!r} of study {study!r} is quarantined."
-                raise UsageError(what, "Name one by its 16 digits, as the trial that was killed shows them.")
+                raise UsageError(what, f"`autobatch release --study {study}` lists those that are.")
 
     def _register(self, connection: sqlite3.Connection) -> int:
         """Record this process once, and show that it lives for as long as it does."""
@@ -194,8 +194,8 @@ def _insert(connection: sqlite3.Connection, probe_id: int, at: float, event: str
     )
 
 
-def _quarantined(configuration: Configuration) -> UsageError:
+def _quarantined(study: str, configuration: Configuration) -> UsageError:
     return UsageError(
         f"Configuration {configuration.digest} was running when an earlier search was killed; it is not tried again.",
-        "If it was not to blame, release it.",
+        f"If it was not to blame: `autobatch release --study {study} {configuration.digest}`.",
     )
