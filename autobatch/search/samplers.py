@@ -99,7 +99,7 @@ def generic(name: str, seed: int, held: Mapping[str, Scalar]) -> BaseSampler:
 
     """
     makers: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: TPESampler(seed=seed, warn_independent_sampling=False),
+        "tpe": lambda: TPESampler(seed=seed),
         "gp": lambda: GPSampler(seed=seed, warn_independent_sampling=False),
         "random": lambda: RandomSampler(seed),
     }

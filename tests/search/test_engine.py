@@ -1,0 +1,260 @@
+import json
+import math
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from autobatch import attributes
+from autobatch.errors import UsageError
+from autobatch.request import Limits
+from autobatch.search.seams import NullEntry, NullLedger, NullObserver
+from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
+from autobatch.verdict import Kind, Verdict
+from autobatch.workload.spec import Model, Workload
+
+GIB = 2**30
+
+
+class Closing(NullEntry):
+    def __init__(self):
+        self.ended = []
+
+    def finish(self, verdict):
+        self.ended.append(verdict.kind)
+
+
+class Keeping(NullLedger):
+    def __init__(self, bad=()):
+        self.entries = []
+        self.bad = list(bad)
+
+    def begin(self, *_):
+        self.entries.append(Closing())
+        return self.entries[-1]
+
+    def quarantined(self, study):
+        return self.bad
+
+
+def test_it_finds_the_optimum_in_a_handful_of_probes(search, world, optimum):
+    result = search().run()
+    assert result.chosen.measurements.samples_per_s >= 0.98 * optimum
+    assert result.chosen.confirmed
+    assert result.probes <= 8
+    assert result.remaining_gain < 0.01
+    assert world.tried[-1][1] == "confirm"
+
+
+def test_the_effective_batch_is_held_by_every_trial(search, world):
+    search().run()
+    assert all(c.micro_batch * c.accumulation == 48 for c, _ in world.tried)
+
+
+def test_the_answer_is_json_and_kept_with_the_study(search):
+    storage = InMemoryStorage()
+    result = search(storage=storage).run()
+    kept = optuna.load_study(study_name="autobatch", storage=storage).user_attrs[attributes.ANSWER]
+    assert json.loads(kept) == json.loads(json.dumps(result.to_dict()))
+
+
+@pytest.mark.parametrize("fixed_gib", [30.0, 200.0])
+def test_nothing_fits_is_recognised_and_says_what_would(search, world, space, fixed_gib):
+    world.fixed_gib = fixed_gib
+    result = search().run()
+    assert result.chosen is None
+    assert result.probes <= 3 * len(space.arms())
+    assert "GiB" in result.advice
+    assert "24.0 GiB are safe" in result.advice
+
+
+def test_an_interrupt_keeps_what_is_known_and_the_same_command_goes_on(search, world):
+    storage, ledger = InMemoryStorage(), Keeping()
+    world.script = lambda n: KeyboardInterrupt() if n == 2 else None
+    first = search(storage=storage, ledger=ledger).run()
+    assert first.interrupted
+    assert first.chosen is not None
+    assert [e.ended for e in ledger.entries] == [[Kind.OK], [Kind.OK], [Kind.KILLED]]
+    before = [c for c, _ in world.tried[:2]]
+    world.script = lambda _: None
+    second = search(storage=storage).run()
+    assert not second.interrupted
+    assert second.chosen.confirmed
+    searched = [c for c, purpose in world.tried[3:] if purpose == "probe"]
+    assert not set(searched) & set(before)
+
+
+def test_a_resumed_search_ends_where_an_undisturbed_one_does(search, world):
+    whole = search().run()
+    storage = InMemoryStorage()
+    world.script = lambda n: KeyboardInterrupt() if n == whole.probes + 3 else None
+    search(storage=storage).run()
+    resumed = search(storage=storage).run()
+    assert resumed.chosen.configuration == whole.chosen.configuration
+
+
+def test_a_finished_search_needs_no_more_probes(search, world):
+    storage = InMemoryStorage()
+    search(storage=storage).run()
+    done = len(world.tried)
+    again = search(storage=storage).run()
+    assert len(world.tried) == done
+    assert again.chosen.confirmed
+
+
+def test_trials_left_running_are_failed_at_the_start(search):
+    storage = InMemoryStorage()
+    stale = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize").ask()
+    search(storage=storage).run()
+    study = optuna.load_study(study_name="autobatch", storage=storage)
+    assert study.trials[stale.number].state is TrialState.FAIL
+
+
+def test_a_study_of_another_workload_is_refused(search):
+    storage = InMemoryStorage()
+    search(storage=storage).run()
+    other = Workload(Model("other", "other", "causal"), effective_batch=48)
+    with pytest.raises(UsageError, match="another workload"):
+        search(storage=storage, workload=other).run()
+
+
+def test_a_study_of_another_space_is_refused(search):
+    storage = InMemoryStorage()
+    search(storage=storage).run()
+    with pytest.raises(UsageError, match="another space"):
+        search(storage=storage, space=SearchSpace({}, {"precision": ("bf16", "fp32")}, 48)).run()
+
+
+def test_an_unknown_sampler_is_named(search):
+    with pytest.raises(UsageError, match="'annealing'"):
+        search(sampler_name="annealing").run()
+
+
+def test_the_budget_is_a_ceiling(search, world):
+    result = search(budget_s=31.0, sampler_name="grid").run()
+    assert result.elapsed_s <= 31.0
+    assert result.stopped == "the budget is used up"
+    assert result.chosen.confirmed
+
+
+def test_quarantined_and_larger_configurations_are_never_tried(search, world, space):
+    bad = space.at({"precision": "bf16", "gradient_checkpointing": False}, 4)
+    search(ledger=Keeping([bad]), sampler_name="grid").run()
+    same_arm = [c.micro_batch for c, _ in world.tried if c.arm == bad.arm]
+    assert max(same_arm) == 3
+
+
+def test_a_disturbed_measurement_is_made_again(search, world):
+    world.script = lambda n: Verdict(Kind.DISTURBED, duration_s=5.0) if n == 0 else None
+    storage = InMemoryStorage()
+    search(storage=storage).run()
+    assert world.tried[0] == world.tried[1]
+    trials = optuna.load_study(study_name="autobatch", storage=storage).trials
+    assert [t.state for t in trials[:2]] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_fault_that_is_no_settings_ends_the_search(search, world):
+    world.script = lambda _: Verdict(Kind.USER_ERROR, duration_s=1.0)
+    result = search().run()
+    assert result.chosen is None
+    assert len(world.tried) == 3
+    assert result.failures == {"user_error": 3}
+    assert "user_error" in result.stopped
+
+
+def test_a_lost_gpu_ends_the_search_at_once(search, world):
+    world.script = lambda _: Verdict(Kind.GPU_LOST, duration_s=1.0)
+    search().run()
+    assert len(world.tried) == 1
+
+
+def test_within_the_tie_less_memory_wins(search, world):
+    world.sample_gib = 0.3  # everything fits: from 12 upwards throughput differs by less than 2 %
+    tied = search().run()
+    fastest = search(tie=0.0).run()
+    assert tied.chosen.measurements.device_peak_used_bytes <= fastest.chosen.measurements.device_peak_used_bytes
+    assert tied.chosen.measurements.samples_per_s >= 0.98 * fastest.chosen.measurements.samples_per_s
+
+
+def test_over_the_limit_teaches_memory_with_its_measurement(search, world, optimum):
+    usual = world.verdict
+
+    def measured(configuration):
+        used = world.used_gib(configuration)
+        world.card_gib = 1000.0
+        verdict = usual(configuration)
+        world.card_gib = 24.0
+        return verdict if used <= 24.0 else Verdict(Kind.OVER_LIMIT, verdict.measurements, duration_s=5.0)
+
+    world.verdict = measured
+    assert search().run().chosen.measurements.samples_per_s >= 0.98 * optimum
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "random", "grid"])
+def test_other_samplers_run_in_the_same_engine(search, name, optimum):
+    result = search(sampler_name=name, budget_s=150.0).run()
+    assert result.chosen.measurements.samples_per_s > 0.5 * optimum
+
+
+def test_the_grid_is_exhaustive(search, world, space):
+    search(sampler_name="grid").run()
+    assert {c for c, purpose in world.tried if purpose == "probe"} == set(space.grid())
+
+
+def test_the_loader_and_eval_stages_tune_the_winner(search, world):
+    world.loader_batch_s = 1.0
+    searched = {
+        "precision": ("bf16", "fp32"),
+        "gradient_checkpointing": (False, True),
+        WORKERS: (0, 1, 2, 3, 4, 6, 8),
+        EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
+    }
+    result = search(space=SearchSpace({}, searched, 48)).run()
+    chosen = result.chosen.configuration
+    assert result.chosen.measurements.loader_wait_fraction <= 0.02
+    fewer = chosen.replace({WORKERS: int(chosen[WORKERS]) - 1})
+    assert world.verdict(fewer).measurements.loader_wait_fraction > 0.02
+    assert chosen[EVAL_BATCH] == 32
+    assert result.chosen.confirmed
+
+
+def test_host_memory_is_no_reason_to_leave_an_arm(search, world, optimum):
+    world.worker_gib, world.host_gib = 10.0, 30.0
+    searched = {"precision": ("bf16", "fp32"), "gradient_checkpointing": (False, True), WORKERS: (0, 1, 2, 4)}
+    result = search(space=SearchSpace({}, searched, 48)).run()
+    assert result.chosen.configuration[WORKERS] <= 2
+    assert result.chosen.measurements.samples_per_s >= 0.97 * optimum
+
+
+def test_the_inference_phase_climbs_the_eval_batch_alone(search, world):
+    searched = {"precision": ("bf16",), EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128)}
+    result = search(space=SearchSpace({}, searched, 48), phase="inference").run()
+    assert {purpose for _, purpose in world.tried} == {"inference"}
+    assert result.chosen.configuration[EVAL_BATCH] == 32
+
+
+def test_an_observer_sees_stages_and_trials_in_order(search):
+    class Noting(NullObserver):
+        seen: list = []  # noqa: RUF012 - one test's own notes
+
+        def stage(self, name):
+            self.seen.append(name)
+
+        def trial_started(self, number, configuration, why):
+            self.seen.append(number)
+            assert why
+
+        def trial_finished(self, number, configuration, verdict):
+            self.seen.append(-number)
+
+    result = search(observer=Noting()).run()
+    assert Noting.seen[0] == "search"
+    assert Noting.seen[1:3] == [0, 0]
+    assert Noting.seen.index("confirm") > Noting.seen.index("search")
+    assert sum(isinstance(note, int) for note in Noting.seen) == 2 * result.probes
+
+
+def test_no_limit_known_still_searches(search, world, optimum):
+    result = search(limits=Limits()).run()
+    assert math.isclose(result.chosen.measurements.samples_per_s, optimum, rel_tol=0.03)
