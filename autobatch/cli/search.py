@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from autobatch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE
 from autobatch.job.request import FREE, Job
 from autobatch.units import parse_bytes, parse_duration
 
@@ -89,6 +90,10 @@ def command(  # noqa: D103 - click shows the help text below
         return
     answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
+    if answer["interrupted"]:
+        sys.exit(EXIT_INTERRUPTED)
+    if not answer["chosen"]:
+        sys.exit(EXIT_NOTHING_FEASIBLE)
 
 
 def _submit(job: Job, on_done: str | None) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -118,8 +117,3 @@ def shape_prior(workload: Workload, device: str) -> Predict | None:
         return None
 
     return partial(memory.predict, workload)
-
-
-def to_json(answer: Mapping[str, Any]) -> str:
-    """Write an answer as JSON text."""
-    return json.dumps(answer, ensure_ascii=False, indent=2)
