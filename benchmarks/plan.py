@@ -24,10 +24,11 @@ from autobatch.workload.spec import Lora, Workload
 
 GIB = 2**30
 CARDS_GIB = (10, 16, 24, 40, 80)
-RECORDED = memory.Loop(embeddings_full=False, nested_scales=True, accumulates=False)
-"""How the surfaces were recorded: a bare loop without accumulation.
+RECORDED = memory.Loop(embeddings_full=False, nested_scales=True, plain_adapters=True, accumulates=False)
+"""How the surfaces were recorded: a bare loop without accumulation, its linear layers replaced by 4-bit ones by hand.
 
-Their nf4 models hold one byte a block of 64 for scales: those are quantised too, whatever is said of them elsewhere.
+So nf4 scales are themselves quantised (one byte a block of 64 is resident, whatever is said of them elsewhere), and
+peft takes the layers for plain ones.
 """
 _OPTIMIZERS = {"adamw_bnb_8bit": "adamw_8bit"}
 _SEQ2SEQ = Lora(r=64, target_modules=("q", "k", "v", "o", "q_proj", "k_proj", "v_proj", "out_proj"))

@@ -49,6 +49,8 @@ class Loop:
     """8-bit optimizers keep 32-bit state for embeddings: the Trainer sees to that."""
     nested_scales: bool = False
     """nf4 scales are quantised themselves."""
+    plain_adapters: bool = False
+    """Adapters of quantised layers are peft's plain ones, which read fp32, as it makes them for an unmarked model."""
     t5_fused: bool = True
     """T5 attends by `scaled_dot_product_attention`; older releases of transformers write its scores out."""
     accumulates: bool = True
@@ -119,6 +121,7 @@ def arm_of(workload: Workload, configuration: Configuration, source: int, target
         attention="eager" if architecture.block == "t5" and not loop.t5_fused else attention,
         liger=bool(configuration[settings.LIGER]),
         nested_scales=loop.nested_scales,
+        plain_adapters=loop.plain_adapters,
     )
     return Arm(
         architecture,

@@ -10,6 +10,8 @@ from autobatch.estimate.tape import Storage, Tape, Tensor
 from autobatch.workload.spec import Lora
 
 _NF4_BLOCK = 64
+_FUSED_ROWS = 1536
+"""Up to so many rows bitsandbytes multiplies without writing the dequantised weight out."""
 HALF = 2
 """Bytes of a bf16 or fp16 element."""
 FULL = 4
@@ -26,6 +28,10 @@ class Numerics:
         autocast: whether products run in a narrower type than the weights.
         lora: the adapter, or None where every weight is trained.
         quantization: of the linear layers: none, int8 or nf4.
+        attention: eager, or any other for fused kernels where they serve.
+        liger: whether the loss is taken in chunks, without logits.
+        nested_scales: whether nf4 scales are quantised themselves.
+        plain_adapters: whether adapters of quantised layers read fp32, as those of plain layers do.
 
     """
 
@@ -37,6 +43,7 @@ class Numerics:
     attention: str
     liger: bool = False
     nested_scales: bool = False
+    plain_adapters: bool = False
 
 
 class Module:
@@ -71,10 +78,11 @@ class Module:
         if self.adapter is None or self.numerics.lora is None:
             return result
         tape, lora = self.tape, self.numerics.lora
-        if self.quantized:
+        own_kind = self.quantized and not self.numerics.plain_adapters
+        if own_kind:
             result = tape.unary(result)
-        if not (self.quantized and self.numerics.autocast):
-            x = tape.cast(x, 4)
+        if not (own_kind and self.numerics.autocast):
+            x = tape.cast(x, FULL)
         down = tape.linear(tape.dropout(x, lora.dropout), self.adapter[0], lora.r)
         update = tape.unary(tape.linear(down, self.adapter[1], self.linear.outputs))
         total = tape.add(result, update)
@@ -84,12 +92,17 @@ class Module:
         tape, linear = self.tape, self.linear
         if not self.quantized:
             return tape.linear(x, self.weight, linear.outputs)
-        width = x.width
+        width, rows = x.width, x.numel // linear.inputs
         x = tape.cast(x, self.numerics.compute)
-        dequantized = self.numerics.compute * linear.inputs * linear.outputs
-        held = Storage(tape.allocator, dequantized)
-        out = tape.op(x.numel // linear.inputs * linear.outputs, self.numerics.compute, (x,), scratch=dequantized)
-        del held
+        size = linear.inputs * linear.outputs
+        dequantized = self.numerics.compute * size
+        held = []
+        if rows > _FUSED_ROWS:
+            nested = self.numerics.quantization == "nf4" and self.numerics.nested_scales
+            scales = [FULL * size // _NF4_BLOCK] * 2 if nested else []
+            held = [Storage(tape.allocator, n) for n in (*scales, dequantized)]
+        out = tape.op(rows * linear.outputs, self.numerics.compute, (x,), scratch=dequantized)
+        held.clear()
         return tape.cast(out, width)
 
 
