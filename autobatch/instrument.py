@@ -59,8 +59,8 @@ def probe() -> Iterator[Probe]:
     if folder is None:
         yield Absent()
         return
-    from autobatch.probe.script_loop import LoopProbe
+    from autobatch.probe.script_loop import open_probe
 
-    found = LoopProbe.open(Path(folder))
+    found = open_probe(Path(folder))
     yield found
     found.close()

@@ -13,8 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import autobatch
 
-EFFECTIVE_BATCH = 64
-
 
 def main() -> None:
     """Train a small network for one epoch."""
@@ -26,7 +24,7 @@ def main() -> None:
         micro_batch = p.setting("per_device_train_batch_size", 16)
         precision = p.setting("precision", "fp32")
         accelerator = Accelerator(
-            gradient_accumulation_steps=EFFECTIVE_BATCH // micro_batch,
+            gradient_accumulation_steps=p.setting("gradient_accumulation_steps", 4),
             mixed_precision=precision if precision in {"bf16", "fp16"} else "no",
         )
         loader = DataLoader(data, batch_size=micro_batch, shuffle=True, drop_last=True)

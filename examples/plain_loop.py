@@ -12,8 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import autobatch
 
-EFFECTIVE_BATCH = 64
-
 
 def main() -> None:
     """Train a small network for one epoch."""
@@ -23,7 +21,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     with autobatch.probe() as p:  # (1)
         micro_batch = p.setting("per_device_train_batch_size", 16)
-        accumulation = EFFECTIVE_BATCH // micro_batch
+        accumulation = p.setting("gradient_accumulation_steps", 4)
         workers = p.setting("dataloader_num_workers", 0)
         loader = DataLoader(data, batch_size=micro_batch, shuffle=True, drop_last=True, num_workers=workers)
         for number, (inputs, labels) in enumerate(p.batches(loader), start=1):  # (2)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobatch.export.frozen import Frozen
-from autobatch.isolation.runner import ProbeRunner
+from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.machine import fingerprint
 from autobatch.machine.gpus import open_device
+from autobatch.probe import script_command
 from autobatch.request import Plan, Runner
 from autobatch.verdict import Verdict
 
@@ -88,7 +89,14 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
     card = open_device(gpu.uuid) if gpu else None
     with (
         tempfile.TemporaryDirectory(prefix="autobatch-") as folder,
-        ProbeRunner(chosen.workload, device=where, limits=chosen.limits, work_dir=folder, gpu=card) as runner,
+        ProbeRunner(
+            chosen.workload,
+            device=where,
+            limits=chosen.limits,
+            work_dir=folder,
+            gpu=card,
+            entry=script_command.ENTRY if chosen.workload.script else ENTRY,
+        ) as runner,
     ):
         return run(frozen, runner, seconds)
 

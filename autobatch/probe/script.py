@@ -33,7 +33,7 @@ from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import make_material
 from autobatch.probe.script_loop import LoopProbe, activate
 from autobatch.probe.script_patch import Overlay, install, under_test
-from autobatch.probe.session import Session
+from autobatch.probe.session import Session, beat_with
 from autobatch.probe.trainer import Observed
 from autobatch.request import ProbeRequest
 from autobatch.settings import MICRO_BATCH
@@ -172,6 +172,8 @@ class ScriptProbe:
             trainer.evaluate()
         else:
             original(trainer)
+            if session.conductor.finds_peak_again and not own_loader:
+                trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
         startup["first_step"] = (session.recorder.first_step_end or entered) - entered
         found = measurements(session, startup)
         self.end(found, {**flags(session, found), "worst_case_unknown": own_loader})
@@ -205,7 +207,7 @@ def observe(trainer: Any, session: Session, *, own_loader: bool) -> None:  # noq
     if len(material.evaluation):
         trainer.eval_dataset = material.evaluation
     trainer.add_callback(session.conductor)
-    trainer.model.register_forward_pre_hook(session.conductor.progress.beat)
+    beat_with(trainer.model, session.request, session.conductor.progress)
 
 
 def has_own_loader(trainer: Trainer) -> bool:
@@ -215,4 +217,4 @@ def has_own_loader(trainer: Trainer) -> bool:
 
 def untold(order: Order, steps: int) -> Order:
     """Return an order for batches that come as they come: all cost the same, as far as one knows."""
-    return Order(order.indices, (1.0,) * max(len(order.costs), 64 * steps), 1.0)
+    return replace(order, costs=(1.0,) * max(len(order.costs), 64 * steps), expected_cost=1.0)

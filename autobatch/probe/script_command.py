@@ -12,6 +12,8 @@ from typing import Literal
 
 from autobatch.errors import UsageError
 
+ENTRY = "autobatch.probe.script:main"
+"""What a probe of a script runs: the `entry` of a `ProbeRunner`."""
 _LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
 _FLAGS = frozenset({"-u", "-O", "-OO", "-B", "-E", "-I", "-s", "-S", "-q"})
 _FLAGS_WITH_VALUE = frozenset({"-W", "-X"})

@@ -55,7 +55,8 @@ def make_material(request: ProbeRequest, trainer: Trainer) -> Material:
         samples=ScriptSamples(dataset, clock),
         evaluation=_evaluation(request, trainer, cost),
         order=order,
-        collate=TimedCollator(trainer.data_collator, clock),
+        # a sample that is collated by hand has its unused columns still
+        collate=TimedCollator(trainer._get_collator_with_removed_columns(trainer.data_collator), clock),  # noqa: SLF001 - no public way
         clock=clock,
         cost=cost,
         tokens_per_sample=float(source.mean() + target.mean()),

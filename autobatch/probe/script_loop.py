@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -45,16 +45,6 @@ class LoopProbe:
     worst_case: bool = False
     _steps: int = 0
     _last: float = 0.0
-
-    @classmethod
-    def open(cls, folder: Path) -> LoopProbe:
-        """Return this process's probe, or that of a process which the script started."""
-        if _ACTIVE:
-            return _ACTIVE[-1]
-        request = ProbeRequest.from_json((folder / "request.json").read_text(encoding="utf-8"))
-        meter = open_meter(request)
-        meter.start()
-        return cls(request, meter, Progress(folder))
 
     def setting(self, name: str, default: Scalar) -> Scalar:
         """Return the setting under test.
@@ -183,9 +173,50 @@ class LoopProbe:
         )
 
 
-_ACTIVE: list[LoopProbe] = []
+class Look:
+    """Stands in for a probe while a script is only looked at: the loop keeps its own settings, and tells them.
+
+    Args:
+        tell: takes what is known when the loop begins, and ends the process.
+
+    """
+
+    def __init__(self, tell: Callable[[dict[str, Any]], NoReturn]) -> None:
+        self._tell = tell
+        self._settings: dict[str, Scalar] = {}
+
+    def setting(self, name: str, default: Scalar) -> Scalar:
+        """Note and return the loop's own value."""
+        self._settings[name] = default
+        return default
+
+    def batches(self, loader: Iterable[T]) -> Iterable[T]:
+        """Tell what is known: the loop is about to begin."""
+        dataset: Any = getattr(loader, "dataset", None)
+        size = len(dataset) if hasattr(dataset, "__len__") else 0
+        self._tell({"settings": self._settings, "train_samples": size})
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as the probe's
+        """Tell what is known: the loop has begun."""
+        self._tell({"settings": self._settings})
+
+    def close(self) -> None:
+        """Do nothing: a loop that made no step is found out by its silence."""
 
 
-def activate(probe: LoopProbe) -> None:
+_ACTIVE: list[LoopProbe | Look] = []
+
+
+def activate(probe: LoopProbe | Look) -> None:
     """Make a probe that of this process."""
     _ACTIVE.append(probe)
+
+
+def open_probe(folder: Path) -> LoopProbe | Look:
+    """Return this process's probe, or a new one where the script started this process."""
+    if _ACTIVE:
+        return _ACTIVE[-1]
+    request = ProbeRequest.from_json((folder / "request.json").read_text(encoding="utf-8"))
+    meter = open_meter(request)
+    meter.start()
+    return LoopProbe(request, meter, Progress(folder))

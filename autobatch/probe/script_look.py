@@ -1,0 +1,112 @@
+"""Runs a script with its own settings up to its first training, and writes down what it is about to train.
+
+    python -m autobatch.probe.script_look FOLDER
+
+`look.json` of the folder holds `{"script": [...], "device": "cpu"}`; `found.json` is what comes of it. The script is
+left alone but for its output, so that what it raises here it raises without autobatch too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import nn
+from transformers import Trainer
+
+from autobatch import settings as s
+from autobatch.probe.outcome import replace
+from autobatch.probe.script import QUIET, execute
+from autobatch.probe.script_command import parse
+from autobatch.probe.script_data import indexable, lengths
+from autobatch.probe.script_loop import Look, activate
+from autobatch.probe.script_patch import Overlay, install, silent
+from autobatch.probe.skeleton import parameter_count
+from autobatch.workload.lengths import quantiles
+
+QUANTILES = 101
+RECIPE = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "label_smoothing_factor",
+)
+_NOT_THE_SHAPE = frozenset({"architectures", "dtype", "torch_dtype", "transformers_version", "quantization_config"})
+
+
+def main(folder: str) -> None:
+    """Run the script of a folder's `look.json` until it trains."""
+    path = Path(folder)
+    asked = json.loads((path / "look.json").read_text(encoding="utf-8"))
+
+    def tell(found: dict[str, Any]) -> NoReturn:
+        replace(path / "found.json", found, durable=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    os.environ.update(QUIET, AUTOBATCH_PROBE=folder)
+    activate(Look(tell))
+    own = {name: value for name, value in silent(path, 0).items() if name != "max_steps"}
+    install(Overlay({**own, **({"use_cpu": True} if asked["device"] == "cpu" else {})}), lambda t, _: tell(facts(t)))
+    execute(parse(asked["script"]))
+
+
+def facts(trainer: Trainer) -> dict[str, Any]:
+    """Return what a Trainer is about to train, JSON-ready."""
+    args, dataset = trainer.args, indexable(trainer.train_dataset)
+    source, target = lengths(dataset)
+    return {
+        "settings": settings_of(trainer),
+        "train_samples": len(dataset),
+        "eval_samples": _size(trainer.eval_dataset),
+        "epochs": float(args.num_train_epochs),
+        "recipe": {name: _plain(getattr(args, name)) for name in RECIPE},
+        "source": quantiles(source.tolist()),
+        "target": quantiles(target.tolist()) if target.any() else [],
+        **model_facts(trainer.model),
+    }
+
+
+def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
+    """Return the script's own settings, by our names."""
+    args = trainer.args
+    same = (s.MICRO_BATCH, s.ACCUMULATION, s.EVAL_BATCH, s.WORKERS, s.PIN_MEMORY, s.COMPILE, s.LIGER)
+    found: dict[str, s.Scalar] = {name: getattr(args, name) for name in same}
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "tf32" if args.tf32 else "fp32"
+    checkpointing = getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing
+    return {**found, s.OPTIM: str(_plain(args.optim)), s.PRECISION: precision, s.CHECKPOINTING: bool(checkpointing)}
+
+
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """Return what is known of a model: its shape, size, adapter and quantisation."""
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
+    config: Any = getattr(base, "config", None)
+    shape = config.to_diff_dict() if hasattr(config, "to_diff_dict") else {}
+    kept = {key: value for key, value in shape.items() if key not in _NOT_THE_SHAPE and not key.startswith("_")}
+    bits = {"is_loaded_in_4bit": "nf4", "is_loaded_in_8bit": "int8"}
+    return {
+        "name": str(getattr(config, "_name_or_path", "") or ""),
+        "family": "seq2seq" if getattr(config, "is_encoder_decoder", False) else "causal",
+        "config": json.loads(json.dumps(kept, default=str)),
+        "parameters": parameter_count(base),
+        "method": "lora" if hasattr(model, "peft_config") else "full",
+        "quantization": next((kind for name, kind in bits.items() if getattr(base, name, False)), "none"),
+    }
+
+
+def _size(dataset: Any) -> int:  # noqa: ANN401 - whatever a script evaluates on
+    return len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, dict) else 0
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - an enumeration's member or a plain value
+    return getattr(value, "value", value)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,131 @@
+"""The workload of a person's own script: found by running it, alone, up to its first training.
+
+It imports no torch: the script runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autobatch.errors import UsageError
+from autobatch.probe.script_command import parse
+from autobatch.settings import ACCUMULATION, MICRO_BATCH, Scalar
+from autobatch.workload.spec import Lengths, Model, Workload
+
+PATIENCE_S = 900.0
+"""Time for a script to load its model and data."""
+_LAST_LINES = 60
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a script is about to train."""
+
+    workload: Workload
+    settings: Mapping[str, Scalar]
+    """Its own settings, those that it has."""
+
+
+def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> Found:
+    """Run a script with its own settings until it trains, and return what that would be.
+
+    Args:
+        script: command line after `--`.
+        device: `cpu` or `cuda:N`.
+        patience_s: time it may take.
+
+    Raises:
+        UsageError: it crashes or never trains, after its own last words on standard error; or it takes too long.
+
+    """
+    parse(script)
+    with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
+        path = Path(folder)
+        (path / "look.json").write_text(json.dumps({"script": list(script), "device": device}), encoding="utf-8")
+        said = _run(path, patience_s)
+        if not (path / "found.json").exists():
+            tail = "\n".join(said.splitlines()[-_LAST_LINES:])
+            what = (
+                f"The script ended and never trained, neither by transformers.Trainer nor by autobatch.probe().\n{tail}"
+            )
+            raise UsageError(what.rstrip(), "Run it by itself; mark a loop of its own with autobatch.probe().")
+        return _found(script, json.loads((path / "found.json").read_text(encoding="utf-8")))
+
+
+def _run(path: Path, patience_s: float) -> str:
+    """Return what the script said; raise UsageError if it failed."""
+    command = [sys.executable, "-m", "autobatch.probe.script_look", str(path)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=patience_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        what = f"The script had not begun to train after {patience_s:.0f} s."
+        raise UsageError(what, "Run it by itself; make what it loads smaller, or cache it.") from error
+    if done.returncode != 0 and not (path / "found.json").exists():
+        _repeat(_traceback(done.stdout))
+        what = f"The script fails also without autobatch (exit status {done.returncode})."
+        raise UsageError(what, "Correct the script first: what it said is above.")
+    return done.stdout
+
+
+def _repeat(said: str) -> None:
+    """Say what a script said last, on its behalf."""
+    sys.stderr.write("\n".join([*said.splitlines()[-_LAST_LINES:], ""]))
+
+
+def _traceback(said: str) -> str:
+    """Return the last traceback, whole, without the frames above the script; all last lines where there is none."""
+    start = said.rfind("Traceback (most recent call last)")
+    if start < 0:
+        return said
+    lines = said[start:].splitlines()
+    above = [number for number, line in enumerate(lines) if "<frozen runpy>" in line or "script_look.py" in line]
+    own = max(above, default=0) + 1
+    while own < len(lines) and not lines[own].startswith('  File "'):
+        own += 1
+    return "\n".join([lines[0], *lines[own:]] if own < len(lines) else lines)
+
+
+def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
+    settings = facts["settings"]
+    known = MICRO_BATCH in settings and ACCUMULATION in settings
+    effective = int(settings[MICRO_BATCH]) * int(settings[ACCUMULATION]) if known else None
+    words = parse(script)
+    name = Path(words.program).stem
+    source = tuple(facts.get("source") or (1,) * 5)
+    workload = Workload(
+        model=Model(
+            name=name,
+            hub_id=facts.get("name") or name,
+            family=facts.get("family", "causal"),
+            config=facts.get("config", {}),
+            parameters=facts.get("parameters"),
+        ),
+        method=facts.get("method", "full"),
+        quantization=facts.get("quantization", "none"),
+        lengths=Lengths(source, tuple(facts.get("target", ()))),
+        max_source_length=source[-1],
+        max_target_length=facts["target"][-1] if facts.get("target") else None,
+        effective_batch=effective,
+        train_samples=int(facts.get("train_samples") or 0),
+        eval_samples=int(facts.get("eval_samples") or 0),
+        epochs=float(facts.get("epochs", 1.0)),
+        recipe=facts.get("recipe", {}),
+        script=tuple(script),
+    )
+    return Found(workload, settings)
