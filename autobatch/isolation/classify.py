@@ -50,12 +50,8 @@ def classify(evidence: Evidence, limits: Limits, duration_s: float) -> Verdict:
 
 
 def _measurements(evidence: Evidence) -> Measurements:
-    """Join the child's own figures with what was seen from outside; a child's odd fields are dropped."""
-    told = (evidence.outcome or {}).get("measurements")
-    try:
-        found = Measurements.from_dict(told) if isinstance(told, Mapping) else Measurements()
-    except TypeError:
-        found = Measurements()
+    """Join the child's own figures with what was seen from outside."""
+    found = Measurements.from_dict((evidence.outcome or {}).get("measurements", {}))
     host = max((b for b in (found.host_peak_bytes, evidence.host_peak_bytes) if b is not None), default=None)
     device = found.device_peak_used_bytes
     return replace(
@@ -67,7 +63,7 @@ def _measurements(evidence: Evidence) -> Measurements:
 
 def _judge(found: Measurements, evidence: Evidence, limits: Limits) -> Finding:
     """Hold a probe that ran against what a long run would forgive."""
-    flags: Mapping[str, Any] = (evidence.outcome or {}).get("flags") or {}
+    flags: Mapping[str, Any] = (evidence.outcome or {}).get("flags", {})
     tests = (
         (Kind.DISTURBED, evidence.device.others_moved_in),
         (Kind.NUMERICS, found.loss is not None and not math.isfinite(found.loss)),

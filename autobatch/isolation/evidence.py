@@ -151,7 +151,19 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
         outcome = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-    return outcome if isinstance(outcome, dict) and outcome.get("status") in ("ok", "error") else None
+    return outcome if _is_outcome(outcome) else None
+
+
+def _is_outcome(data: Any) -> bool:  # noqa: ANN401 - whatever JSON held
+    """Tell whether this has the form of an outcome: what a dying or hostile process wrote is not taken on trust."""
+    if not isinstance(data, dict) or data.get("status") not in ("ok", "error"):
+        return False
+    measurements, flags = data.get("measurements", {}), data.get("flags", {})
+    if not isinstance(measurements, dict) or not isinstance(flags, dict):
+        return False
+    startup = measurements.get("startup_s", {})
+    figures = [value for name, value in measurements.items() if name != "startup_s"]
+    return isinstance(startup, dict) and all(isinstance(n, int | float) for n in (*figures, *startup.values()))
 
 
 def read_tail(path: Path, size: int = LOG_BYTES) -> str:

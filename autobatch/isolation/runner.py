@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from autobatch.arguments import environment
+from autobatch.errors import MachineError
 from autobatch.isolation import cgroup
 from autobatch.isolation.classify import classify
 from autobatch.isolation.device import DeviceWatch
@@ -115,7 +116,7 @@ class ProbeRunner:
         """Run one probe to its end; a failure of the probe is a verdict, never an exception.
 
         Raises:
-            MachineError: no process can be started at all.
+            MachineError: no process can be started at all, or its folder cannot be written.
 
         """
         self.parent.ensure()
@@ -129,9 +130,13 @@ class ProbeRunner:
 
     def _write_request(self, configuration: Configuration, plan: Plan) -> Path:
         folder = self._work_dir / f"{self._token}-{next(self._numbers):04d}"
-        folder.mkdir()
         request = ProbeRequest(self._workload, configuration, plan, self._limits, self._device, str(folder), self._seed)
-        (folder / "request.json").write_text(request.to_json())
+        try:
+            folder.mkdir()
+            (folder / "request.json").write_text(request.to_json())
+        except OSError as error:
+            what = f"The folder {folder} of a probe cannot be written: {error.strerror}."
+            raise MachineError(what, "Free some space there, or allow writing.") from error
         return folder
 
     @contextmanager

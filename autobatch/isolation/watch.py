@@ -19,7 +19,7 @@ from autobatch.request import Journal
 _GROUP_POLL_S = 0.05
 _SLOW_S = 0.25
 _JOURNAL_S = 1.0
-_OOM_GRACE_S = 8.0
+_OOM_GRACE_S = 6.0
 """A DataLoader notices a dead worker within 5 s; after this a probe that lost a process is ended."""
 _BUSY_SHARE = 0.02
 """Of one core: a tree that uses less is idle."""
@@ -157,6 +157,7 @@ class Watch:
         ticks = sum(s.cpu_ticks for pid in tree if (s := proc.stat(pid)) is not None)
         work = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK") + sum(map(proc.io_bytes, tree))
         then, before = self._work
+        # a byte weighs as much as a microsecond: 20 kB/s of reading is work, too
         if abs(work - before) > _BUSY_SHARE * 1_000_000 * (now - then):
             self.seen.active_at = now
         self._work = now, work

@@ -17,7 +17,7 @@ from autobatch.verdict import Kind
 MIB = 1 << 20
 _HOST = Limits(host_bytes=768 * MIB)
 _FILLS = Limits(host_bytes=768 * MIB, host_fraction=1.0)
-_SHORT = Plan(max_seconds=1.5)
+_SHORT = Plan(max_seconds=3.0)
 _NEIGHBOUR = "import time; kept = []\nwhile len(kept) < {count}: kept.append(bytearray(4 << 20))\ntime.sleep(60)"
 INSIDE_BYTES = 1536 * MIB
 """Limit of the container that the cases marked `inside` run in."""
