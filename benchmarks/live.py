@@ -74,7 +74,7 @@ def measure(case: str, options: list[str], steps: int, *, grid: bool, timeout_s:
         if grid:
             started = time.monotonic()
             other = _search(case, [*options, "--sampler", "grid"], Path(folder) / "grid.db", timeout_s)
-            row.grid_s, row.grid_probes = time.monotonic() - started, len(other.get("trials", []))
+            row.grid_s, row.grid_probes = time.monotonic() - started, other.get("probes")
             row.grid_samples_per_s = (other.get("chosen") or {}).get("measurements", {}).get("samples_per_s")
     return row
 
@@ -83,7 +83,7 @@ def _note_answer(row: Row, answer: dict[str, Any]) -> None:
     chosen = answer["chosen"]
     figures = chosen["measurements"]
     row.chosen = chosen["configuration"]
-    row.probes = len(answer.get("trials", []))
+    row.probes = answer["probes"]
     row.failures = answer.get("failures", {})
     row.promised_samples_per_s = figures.get("samples_per_s") or 0.0
     row.promised_step_s = figures.get("step_s") or 0.0
