@@ -10,7 +10,10 @@ import sys
 
 import pytest
 
-from benchmarks.faults import Line, __main__, database, disk, hostile, kills, lock
+from autobatch.store import recovery
+from autobatch.store.ledger import Entry
+from autobatch.store.orphans import kill_orphans
+from benchmarks.faults import Line, __main__, database, disk, hostile, kills, lock, searches
 
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None, reason="faults in system calls are injected by strace"
@@ -111,3 +114,22 @@ def test_the_command_runs_a_part_and_writes_json(tmp_path):
 
 def test_every_part_is_found():
     assert {"database", "disk", "hostile", "kills", "lock"} <= set(__main__.parts())
+
+
+def test_the_real_search_killed_and_gone_on_with(tmp_path):
+    check(searches.killed_searches(tmp_path / "x", kills=3))
+
+
+def test_an_acknowledgement_that_came_too_early_would_be_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Entry, "finish", lambda *_: None)
+    assert kills.at_random(tmp_path / "x", count=5).lost > 0
+
+
+def test_orphans_that_were_left_would_be_noticed(tmp_path, monkeypatch):
+    dead = []
+    monkeypatch.setattr(recovery, "kill_orphans", lambda owner, _: (dead.append(owner), ([], []))[1])
+    line = kills.at_random(tmp_path / "x", count=8)
+    for owner in dead:
+        kill_orphans(owner, None)
+    assert line.lost > 0
+    assert "orphans" in line.notes
