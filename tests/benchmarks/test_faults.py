@@ -28,22 +28,22 @@ def check(line: Line) -> None:
 
 @needs_strace
 def test_killed_at_system_calls(tmp_path):
-    check(kills.at_every_syscall(tmp_path, scale=0.03))
+    check(kills.at_every_syscall(tmp_path, scale=0.015))
 
 
 def test_killed_at_random_moments(tmp_path):
-    check(kills.at_random(tmp_path / "x", count=6))
+    check(kills.at_random(tmp_path / "x", count=3))
 
 
 @needs_root
 def test_killed_with_its_whole_namespace(tmp_path):
-    check(kills.whole_namespaces(tmp_path / "x", count=4))
+    check(kills.whole_namespaces(tmp_path / "x", count=3))
 
 
 @needs_strace
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_a_disk_that_fails(tmp_path, error):
-    check(disk.at_every_write(tmp_path, error, scale=0.03))
+    check(disk.at_every_write(tmp_path, error, scale=0.015))
 
 
 @needs_root
@@ -78,7 +78,7 @@ def test_malformed_files(tmp_path, form):
 
 @pytest.mark.parametrize("searches", [2, 8])
 def test_searches_that_contend_for_a_gpu(tmp_path, searches):
-    check(lock.contend(tmp_path / "x", searches, starts=40))
+    check(lock.contend(tmp_path / "x", searches, starts=25))
 
 
 def test_a_lock_that_does_not_outlive_its_owner_would_be_noticed(tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_lock_that_does_not_outlive_its_owner_would_be_noticed(tmp_path, monke
         board.claim(2, pid)
 
     monkeypatch.setattr(lock, "_fork_probe", fork_probe_without_lock)
-    assert lock.contend(tmp_path / "x", 4, starts=100).lost > 0
+    assert lock.contend(tmp_path / "x", 4, starts=50).lost > 0
 
 
 def test_the_command_runs_a_part_and_writes_json(tmp_path):
@@ -122,13 +122,13 @@ def test_the_real_search_killed_and_gone_on_with(tmp_path):
 
 def test_an_acknowledgement_that_came_too_early_would_be_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(Entry, "finish", lambda *_: None)
-    assert kills.at_random(tmp_path / "x", count=5).lost > 0
+    assert kills.at_random(tmp_path / "x", count=2).lost > 0
 
 
 def test_orphans_that_were_left_would_be_noticed(tmp_path, monkeypatch):
     dead = []
     monkeypatch.setattr(recovery, "kill_orphans", lambda owner, _: (dead.append(owner), ([], []))[1])
-    line = kills.at_random(tmp_path / "x", count=8)
+    line = kills.at_random(tmp_path / "x", count=3)
     for owner in dead:
         kill_orphans(owner, None)
     assert line.lost > 0
