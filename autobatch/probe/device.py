@@ -159,9 +159,10 @@ class HostMeter:
 
     """
 
+    card: str | None = None
+
     def __init__(self, cap_bytes: int | None) -> None:
         self.total_bytes = cap_bytes or host_limit().bytes
-        self.card: str | None = None
 
     def start(self) -> None:
         """Do nothing: the host is ready."""

@@ -11,8 +11,8 @@ PROBE_ACCUMULATION = 2
 """Micro-steps in an optimizer step of a probe, at most: more repeat what two show. A confirmation has them all."""
 DEADLINE_SHARE = 0.8
 """Share of a probe's time after which timing ends with what it has."""
-CONFIRM_SECONDS = (5.0, 40.0)
-"""Shortest and longest timing of a confirmation."""
+TIMED_SECONDS = {"probe": (1.0, 5.0), "confirm": (5.0, 40.0)}
+"""Shortest and longest timing, by purpose."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 512}
 """Micro-steps timed at most."""
 
@@ -43,13 +43,11 @@ def parts(request: ProbeRequest, started: float) -> Parts:
 
     """
     plan = request.plan
-    rule = Rule(plan.precision_target)
-    if plan.purpose == "confirm":
-        rule = Rule(plan.precision_target, shortest_s=CONFIRM_SECONDS[0], longest_s=CONFIRM_SECONDS[1])
+    shortest_s, longest_s = TIMED_SECONDS.get(plan.purpose, (0.0, 0.0))
     return Parts(
         evaluates=plan.purpose in ("eval", "confirm"),
         times=plan.purpose in TIMED_MICRO_STEPS,
-        rule=rule,
+        rule=Rule(plan.precision_target, shortest_s, longest_s),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),
     )

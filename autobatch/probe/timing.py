@@ -103,9 +103,9 @@ class Rule:
     """
 
     precision: float
+    shortest_s: float
+    longest_s: float
     fewest: int = 8
-    shortest_s: float = 1.0
-    longest_s: float = 5.0
 
     def enough(self, current: Estimate, elapsed_s: float) -> bool:
         """Tell whether to stop."""

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from autobatch.probe import child
+from autobatch.probe import child, schedule
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
 from autobatch.workload.spec import Lengths, Model, Workload
@@ -57,8 +57,9 @@ CONFIGS = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny models are faster on one thread, and steadier beside other tests."""
+def brief(monkeypatch):
+    """Time tiny models briefly, on one thread, where they are faster and steadier beside other tests."""
+    monkeypatch.setattr(schedule, "TIMED_SECONDS", {"probe": (0.1, 2.0), "confirm": (0.1, 2.0)})
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autobatch.probe import child, trainer
+from autobatch.probe.device import HostMeter
 from autobatch.probe.text import TextSamples
 from autobatch.request import Limits, Plan
 from autobatch.verdict import Measurements
@@ -53,8 +54,7 @@ def test_it_trains_an_adapter_on_a_quantised_base(name, quantization, workload, 
     assert outcome["status"] == "ok", outcome["error"]["traceback"]
 
 
-def test_confirming_accumulates_in_full_and_evaluates(workload, probe, monkeypatch):
-    monkeypatch.setattr("autobatch.probe.schedule.CONFIRM_SECONDS", (0.1, 2.0))
+def test_confirming_accumulates_in_full_and_evaluates(workload, probe):
     generating = workload("bart", generation=Generation(num_beams=2, max_new_tokens=5))
 
     outcome = probe(generating, short(purpose="confirm"), gradient_accumulation_steps=5)
@@ -226,3 +226,26 @@ def test_the_recipe_is_applied_where_the_trainer_knows_it(workload, probe, monke
     assert seen[0].args.learning_rate == 3e-3
     assert seen[0].label_smoother is not None
     assert seen[0].args.save_strategy == "no"
+
+
+def test_a_card_is_given_the_longest_batch_again_at_the_end(workload, probe, monkeypatch):
+    shapes = []
+    step = trainer.Trainer.training_step
+
+    def watched(self, model, inputs, *args):
+        shapes.append(inputs["input_ids"].shape[1])
+        return step(self, model, inputs, *args)
+
+    monkeypatch.setattr(trainer.Trainer, "training_step", watched)
+    monkeypatch.setattr(HostMeter, "card", "NVIDIA H100", raising=False)
+    monkeypatch.setattr(HostMeter, "energy_j", lambda _: time.monotonic() * 100)
+    monkeypatch.setattr(HostMeter, "utilization", lambda _: 0.5)
+
+    outcome = probe(workload("bart"), short())
+
+    found = Measurements.from_dict(outcome["measurements"])
+    assert outcome["phase"] == "worst_case"
+    assert shapes[-1] == 48
+    assert found.gpu_utilization_fraction == 0.5
+    assert found.energy_j_per_sample > 0
+    assert 0 < found.mfu < 1

@@ -3,8 +3,10 @@
 import os
 
 import pytest
+import torch
 
-from autobatch.probe.device import HostMeter, open_meter, prepare_environment
+from autobatch.probe import device as devices
+from autobatch.probe.device import LIBRARIES_BYTES, CudaMeter, HostMeter, open_meter, prepare_environment
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
 
@@ -62,3 +64,62 @@ def test_the_hosts_peak_rises_and_is_forgotten():
 def test_the_size_of_the_host_is_emulated(request_of):
     assert open_meter(request_of(limits=Limits(device_bytes=123))).total_bytes == 123
     assert open_meter(request_of()).total_bytes > 2**28
+
+
+class Card:
+    """A card of 80 GB on which others hold 1 GB; a context takes 0.5 GB."""
+
+    def __init__(self):
+        self.used = 1e9
+        self.reserved = 0
+        self.fraction = None
+
+    def memory_used_bytes(self):
+        return int(self.used + self.reserved)
+
+    def energy_j(self):
+        return 5.0
+
+    def utilization(self):
+        return 0.9
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Put a card behind torch.cuda and NVML."""
+    made = Card()
+    cuda = {
+        "synchronize": lambda *_: setattr(made, "used", 1.5e9),
+        "get_device_properties": lambda _: type("P", (), {"total_memory": int(80e9), "name": "NVIDIA H100"}),
+        "set_per_process_memory_fraction": lambda fraction, _: setattr(made, "fraction", fraction),
+        "memory_reserved": lambda _: made.reserved,
+        "max_memory_reserved": lambda _: made.reserved,
+        "max_memory_allocated": lambda _: made.reserved // 2,
+        "memory_stats": lambda _: {"num_alloc_retries": 3},
+    }
+    for name, function in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr(devices, "open_device", lambda _: made)
+    return made
+
+
+@pytest.mark.parametrize(("cap", "total"), [(None, 80e9), (24e9, 24e9), (100e9, 80e9)])
+def test_the_allocator_is_capped_with_context_and_libraries_subtracted(cap, total, card):
+    meter = CudaMeter(None if cap is None else int(cap))
+    meter.start()
+
+    assert meter.total_bytes == total
+    assert card.fraction * 80e9 == pytest.approx(total - 0.5e9 - LIBRARIES_BYTES)
+    assert card.fraction < 1
+
+
+def test_the_peak_is_what_is_reserved_and_the_context_without_the_neighbours(card):
+    meter = CudaMeter(None)
+    meter.start()
+    card.used, card.reserved = 2.2e9, int(10e9)
+
+    peak = meter.peak()
+
+    assert (peak.reserved, peak.allocated, peak.context, peak.retries) == (10e9, 5e9, pytest.approx(1.2e9), 3)
+    assert peak.used == pytest.approx(11.2e9)
+    assert (meter.energy_j(), meter.utilization(), meter.card) == (5.0, 0.9, "NVIDIA H100")
