@@ -96,14 +96,20 @@ class Module:
         x = tape.cast(x, self.numerics.compute)
         size = linear.inputs * linear.outputs
         dequantized = self.numerics.compute * size
-        held = []
-        if rows > _FUSED_ROWS:
-            nested = self.numerics.quantization == "nf4" and self.numerics.nested_scales
-            scales = [FULL * size // _NF4_BLOCK] * 2 if nested else []
-            held = [Storage(tape.allocator, n) for n in (*scales, dequantized)]
-        out = tape.op(rows * linear.outputs, self.numerics.compute, (x,), scratch=dequantized)
+        if self.numerics.quantization == "int8":
+            held, pinned = [tape.new(x.numel, HALF).storage, tape.new(x.numel, 1).storage], [x]
+        else:
+            held, pinned = self._dequantized(rows, size), []
+        out = tape.op(rows * linear.outputs, self.numerics.compute, (x,), pinned=pinned, scratch=dequantized)
         held.clear()
         return tape.cast(out, width)
+
+    def _dequantized(self, rows: int, size: int) -> list[Storage]:
+        """Write an nf4 weight out in half or full precision, and its scales if they are quantised themselves."""
+        if rows <= _FUSED_ROWS:
+            return []
+        scales = [FULL * size // _NF4_BLOCK] * 2 if self.numerics.nested_scales else []
+        return [Storage(self.tape.allocator, n) for n in (*scales, self.numerics.compute * size)]
 
 
 def _quantized_bytes(size: int, numerics: Numerics) -> int:

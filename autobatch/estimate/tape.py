@@ -109,6 +109,7 @@ class Tape:
         *,
         save_output: bool = False,
         late: bool = False,
+        pinned: Sequence[Tensor] = (),
         scratch: int = 0,
         passes: bool = False,
         trained: bool = False,
@@ -122,6 +123,7 @@ class Tape:
             save: tensors that the backward pass needs.
             save_output: whether it needs the result as well.
             late: whether what is saved is known only after the operation has run.
+            pinned: tensors that the operation keeps by itself, out of reach of checkpointing.
             scratch: further bytes that the backward pass takes while it runs.
             passes: whether the inputs' gradients are the result's own, not memory of their own.
             trained: see `inputs`.
@@ -137,11 +139,12 @@ class Tape:
             late = late or save_output
             return Tensor(self._recomputed(numel * width, kept, saves, save_output, late), numel, width, slot)
         storage = Storage(self.allocator, numel * width)
+        held = [t.storage for t in pinned]
         if frame is None:
-            saved = [*kept, storage] if save_output else kept
+            saved = [*held, *kept, storage] if save_output else held + kept
             self.nodes.append(Node(slot, slots, saved, None, 0, scratch, passes))
         else:
-            self.nodes.append(Node(slot, slots, None, frame if saves else None, frame.saves, scratch, passes))
+            self.nodes.append(Node(slot, slots, held, frame if saves else None, frame.saves, scratch, passes))
             frame.saves += saves
         return Tensor(storage, numel, width, slot)
 

@@ -120,6 +120,15 @@ def test_an_unknown_architecture_is_less_certain():
     assert unknown.rel_sigma > 3 * predicted(LLAMA, 1, method="lora").rel_sigma
 
 
+def test_int8_layers_keep_their_inputs_in_spite_of_checkpointing():
+    def activations(kind):
+        settings = {"method": "lora", "quantization": kind, "gradient_checkpointing": True}
+        return predicted(LLAMA, 8, **settings).parts["activations"]
+
+    inputs = 8 * 256 * 28 * (3 * 3072 + 8192) * 2
+    assert activations("int8") - activations("nf4") == pytest.approx(inputs, rel=0.1)
+
+
 @pytest.mark.parametrize("name", [n for n in presets.names() if n in {"mt5-xlsum", "qwen3-4b"}])
 def test_every_preset_is_predicted_in_every_arm(name):
     workload = presets.load(name)
