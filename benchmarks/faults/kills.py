@@ -21,6 +21,7 @@ RANDOM_KILLS = 1000
 NAMESPACES = 200
 LIFE_S = 0.15
 """A worker's life is cut at a moment drawn evenly from this, counted from its first word."""
+PROBE_S = 0.03
 EARLY_SHARE = 0.2
 """Of the workers, counted from their start: they die while opening the database."""
 FRESH_EVERY = 50
@@ -62,14 +63,16 @@ def at_every_syscall(folder: Path, scale: float) -> Line:
     return tally.line()
 
 
-def at_random(folder: Path, count: int, seed: int = 0) -> Line:
+def at_random(folder: Path, count: int, seed: int = 0, probe_s: float = PROBE_S) -> Line:
     """Kill workers that run real process trees and tell Optuna, each at a random moment, again and again."""
     folder.mkdir(parents=True)
     tally = Tally("SIGKILL of the search at a random moment")
     generator = random.Random(seed)
     for number in range(count):
         database = folder / f"{number // FRESH_EVERY}.db"
-        pid, acks = _live_and_die(database, generator.uniform(0, LIFE_S), early=generator.random() < EARLY_SHARE)
+        pid, acks = _live_and_die(
+            database, generator.uniform(0, LIFE_S), probe_s, early=generator.random() < EARLY_SHARE
+        )
         problem, killed = survey(database, acks)
         problem = problem or _unsettled(database)
         if left := orphans(pid):
@@ -94,13 +97,13 @@ def whole_namespaces(folder: Path, count: int, seed: int = 0) -> Line:
     return tally.line()
 
 
-def _live_and_die(database: Path, life_s: float, *, early: bool) -> tuple[int, list[Ack]]:
+def _live_and_die(database: Path, life_s: float, probe_s: float, *, early: bool) -> tuple[int, list[Ack]]:
     """Fork a worker, kill it, and return its pid and what it acknowledged."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _be_search(database, writer)
+        _be_search(database, writer, probe_s)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         first = [] if early else [stream.readline()]
@@ -110,7 +113,7 @@ def _live_and_die(database: Path, life_s: float, *, early: bool) -> tuple[int, l
         return pid, parse([*first, *stream])
 
 
-def _be_search(database: Path, out: int) -> None:
+def _be_search(database: Path, out: int, probe_s: float) -> None:
     try:
         import optuna
 
@@ -119,7 +122,7 @@ def _be_search(database: Path, out: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = open_storage(database)
         study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
-        work(database, out, _MANY, study, processes=True)
+        work(database, out, _MANY, study, processes=True, probe_s=probe_s)
     finally:
         os._exit(1)
 

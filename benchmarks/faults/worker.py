@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,15 @@ ORPHAN = "sleep 600 & setsid sleep 600 & wait"
 """A probe with a worker and an escapee."""
 
 
-def work(database: Path, out: int, probes: int, study: optuna.Study | None = None, *, processes: bool = False) -> None:
+def work(
+    database: Path,
+    out: int,
+    probes: int,
+    study: optuna.Study | None = None,
+    *,
+    processes: bool = False,
+    probe_s: float = 0.0,
+) -> None:
     """Probe configurations in order, always the first that is neither done nor quarantined.
 
     Args:
@@ -43,6 +52,7 @@ def work(database: Path, out: int, probes: int, study: optuna.Study | None = Non
         probes: how many to run.
         study: an Optuna study in the same file, to be told as well.
         processes: whether each probe is a real process tree.
+        probe_s: how long a probe takes.
 
     """
 
@@ -61,6 +71,7 @@ def work(database: Path, out: int, probes: int, study: optuna.Study | None = Non
                 acknowledge("started", entry.probe_id)
                 entry.intent("over the limit")
                 acknowledge("intent", entry.probe_id)
+                time.sleep(probe_s)
             verdict = Verdict(Kind.OK, Measurements(samples_per_s=1.0))
             entry.finish(verdict)
             acknowledge("finished", entry.probe_id)

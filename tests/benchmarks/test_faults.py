@@ -128,7 +128,7 @@ def test_an_acknowledgement_that_came_too_early_would_be_noticed(tmp_path, monke
 def test_orphans_that_were_left_would_be_noticed(tmp_path, monkeypatch):
     dead = []
     monkeypatch.setattr(recovery, "kill_orphans", lambda owner, _: (dead.append(owner), ([], []))[1])
-    line = kills.at_random(tmp_path / "x", count=3)
+    line = kills.at_random(tmp_path / "x", count=3, probe_s=1.0)
     for owner in dead:
         kill_orphans(owner, None)
     assert line.lost > 0
