@@ -55,7 +55,7 @@ class Report:
             lines += [*_comparison(self.plans), ""]
         else:
             card, arms = self.plans[0]
-            lines += [_limits(card), *_table(_HEADINGS, map(_cells, arms)), ""]
+            lines += [_limits(card), *_table(_HEADINGS, map(_cells, arms)), *_ruled_out(arms), ""]
         lines += self._host_lines()
         lines.append(_EXPLANATION)
         return "\n".join(lines)
@@ -139,6 +139,17 @@ def _limits(card: Card) -> str:
     limit = card.memory_bytes * planning.DEVICE_SHARE
     share = f"{planning.DEVICE_SHARE:.0%}"
     return f"{card.title}: {format_bytes(card.memory_bytes)}, limit {share} = {format_bytes(limit)}"
+
+
+def _ruled_out(arms: Sequence[ArmPlan]) -> list[str]:
+    """Say in a line which methods have no arm that can fit, and what the smallest of them needs."""
+    lines = []
+    for method in dict.fromkeys(_names(arm)[0] for arm in arms):
+        own = [arm for arm in arms if _names(arm)[0] == method]
+        sizes = [arm.smallest.used_bytes for arm in own if arm.smallest and not arm.tight]
+        if len(sizes) == len(own):
+            lines.append(f"Ruled out: {method}, in every arm; the smallest needs {format_bytes(min(sizes))}.")
+    return lines
 
 
 def _comparison(plans: Sequence[tuple[Card, list[ArmPlan]]]) -> list[str]:

@@ -39,6 +39,12 @@ def test_cards_side_by_side():
     assert "bf16/fp16" in text
 
 
+def test_a_method_that_cannot_fit_is_ruled_out_in_words():
+    text = run("--model", "kobart", "--gpu", "2.4GiB", "--effective-batch", "1")
+    assert "Ruled out: full, in every arm; the smallest needs" in text
+    assert "Ruled out: lora," not in text
+
+
 def test_a_small_ram_is_said_to_be_over():
     assert "(over)" in run("--model", "kobart", "--gpu", "4GiB", "--ram", "2GiB", "--effective-batch", "1")
 
