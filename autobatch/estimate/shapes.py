@@ -179,6 +179,7 @@ def read(model: Model) -> Architecture:
 
     """
     config = dict(model.config) or _stored(model)
+    config |= config.get("text_config") or {}
     kind = str(config.get("model_type", ""))
     seq2seq = bool(config.get("is_encoder_decoder", model.family == "seq2seq"))
     block = BLOCKS.get(kind, "bart" if seq2seq else "llama")

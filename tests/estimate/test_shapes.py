@@ -50,6 +50,12 @@ def test_a_configuration_is_read_from_the_models_folder(tmp_path):
     assert read.parameters == 123_859_968
 
 
+def test_the_text_part_of_a_larger_configuration_is_read():
+    config = dict(presets.load("qwen3-4b").model.config)
+    whole = Model("m", "", "causal", {"model_type": "many_senses", "text_config": config})
+    assert shapes.read(whole).parameters == shapes.read(Model("m", "", "causal", config)).parameters
+
+
 def test_a_missing_size_is_named():
     with pytest.raises(UsageError, match="no vocab_size"):
         shapes.read(Model("m", "", "causal", {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2,
