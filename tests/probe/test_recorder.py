@@ -1,0 +1,83 @@
+"""What is noted of a training run."""
+
+import pytest
+import torch
+
+from autobatch.probe import recorder
+from autobatch.probe.recorder import Recorder
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Put a clock behind the recorder that is turned by hand."""
+
+    class Clock:
+        now = 0.0
+
+        def turn(self, seconds):
+            self.now += seconds
+
+    made = Clock()
+    monkeypatch.setattr(recorder.time, "perf_counter", lambda: made.now)
+    return made
+
+
+def train(notes, clock, steps, *, optimizer=0.5, waited_for):
+    """Run steps by the clock; the optimizer is either waited for or runs on into the next step."""
+    for _ in range(steps):
+        clock.turn(0.25)
+        notes.fetched(0.25)
+        for _ in range(2):
+            clock.turn(1.0)
+            notes.micro_step(torch.tensor(2.0))
+        clock.turn(optimizer)
+        if waited_for:
+            notes.optimizer_step()
+
+
+def test_wait_and_optimizer_are_kept_apart_from_the_micro_step(clock):
+    notes = Recorder((1.0,) * 40, 1.0)
+    train(notes, clock, 3, waited_for=True)
+    notes.begin_timing()
+    train(notes, clock, 5, waited_for=False)
+
+    assert notes.micro_steps == pytest.approx([1.0] * 10)
+    assert notes.optimizer_step_s == pytest.approx(0.5)
+    assert notes.wait_s == pytest.approx(0.25)
+    assert notes.estimate().seconds == pytest.approx(1.0)
+
+
+def test_the_first_optimizer_step_which_allocates_is_left_out(clock):
+    notes = Recorder((1.0,) * 40, 1.0)
+    train(notes, clock, 1, optimizer=9.0, waited_for=True)
+    train(notes, clock, 2, optimizer=0.5, waited_for=True)
+
+    assert notes.optimizer_step_s == 0.5
+
+
+def test_the_probes_own_time_is_left_out(clock):
+    notes = Recorder((1.0,) * 40, 1.0)
+    train(notes, clock, 2, waited_for=True)
+    notes.begin_timing()
+    for _ in range(4):
+        train(notes, clock, 1, waited_for=False)
+        clock.turn(3.0)
+        notes.exclude(3.0)
+
+    assert notes.micro_steps == pytest.approx([1.0] * 8)
+
+
+def test_there_is_no_estimate_before_timing(clock):
+    notes = Recorder((1.0,) * 40, 1.0)
+    train(notes, clock, 4, waited_for=True)
+
+    assert notes.estimate() is None
+    assert notes.elapsed_s == 0.0
+
+
+def test_the_first_loss_that_is_not_finite_is_the_one_told():
+    notes = Recorder((), 1.0)
+    assert notes.loss() is None
+    notes.losses += [torch.tensor(1.0), torch.tensor(float("inf")), torch.tensor(2.0)]
+
+    assert notes.loss() == float("inf")

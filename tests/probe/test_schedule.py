@@ -1,0 +1,44 @@
+"""What each purpose of a probe does."""
+
+import time
+
+import pytest
+
+from autobatch.probe import schedule
+from autobatch.request import Limits, Plan, ProbeRequest
+from autobatch.settings import Configuration
+
+
+@pytest.fixture
+def asked(workload):
+    """Make a request of a purpose."""
+
+    def make(purpose, micro_batch=4, accumulation=8, **plan):
+        configuration = Configuration(per_device_train_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
+        return ProbeRequest(workload("bart"), configuration, Plan(purpose, **plan), Limits(), "cpu", "/nowhere")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("purpose", "evaluates", "times", "accumulation"),
+    [("probe", False, True, 2), ("eval", True, False, 2), ("confirm", True, True, 8), ("inference", False, False, 2)],
+)
+def test_purposes(purpose, evaluates, times, accumulation, asked):
+    request = asked(purpose)
+    parts = schedule.parts(request, time.monotonic())
+
+    assert (parts.evaluates, parts.times) == (evaluates, times)
+    assert schedule.accumulation(request) == accumulation
+    assert (schedule.typical_steps(request) > 0) is times
+
+
+def test_timing_ends_before_the_probe_is_stopped(asked):
+    parts = schedule.parts(asked("probe", max_seconds=100.0), started=1000.0)
+
+    assert parts.deadline == 1080.0
+
+
+def test_hopeless_is_judged_by_the_micro_step(asked):
+    assert schedule.hopeless_micro_s(asked("probe", hopeless_samples_per_s=2.0)) == 2.0
+    assert schedule.hopeless_micro_s(asked("probe")) is None
