@@ -55,7 +55,7 @@ def _chosen(study: Study, chosen: Mapping[str, Any]) -> Chosen:
         workload=Workload.from_dict(study.facts(attributes.WORKLOAD)),
         machine=study.facts(attributes.MACHINE),
         limits=_limits(study.facts(attributes.LIMITS)),
-        evidence={"trials": study.trials, **(chosen.get("evidence") or {})},
+        evidence={"trials": study.trials, "confirmed": bool(chosen.get("confirmed"))},
         devices=int(study.facts(attributes.SPACE).get("devices") or 1),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from autobatch import __version__
 from autobatch.export import targets
 from autobatch.export.chosen import Chosen
+from autobatch.export.recipe import remarks
+from autobatch.settings import OPTIM
 from autobatch.units import format_bytes
 
 
@@ -17,6 +19,7 @@ def summary(chosen: Chosen, target: str) -> str:
         f"Study {chosen.study}, trial {chosen.trial}, {chosen.workload.model.name}.",
         f"Effective batch {chosen.effective_batch} = {product}.",
         *_promises(chosen),
+        *remarks(chosen.workload, chosen.workload.effective_batch, chosen.effective_batch, str(values[OPTIM])),
     ]
     elsewhere = targets.get(target).elsewhere(chosen)
     if elsewhere:
@@ -33,4 +36,6 @@ def _promises(chosen: Chosen) -> list[str]:
     if figures.device_peak_used_bytes is not None:
         size = f" of {format_bytes(limits.device_bytes)}" if limits.device_bytes else ""
         lines.append(f"Device peak with the longest batch: {format_bytes(figures.device_peak_used_bytes)}{size}.")
+    if chosen.evidence.get("confirmed") is False:
+        lines.append("Measured by one short probe, not confirmed in a longer one: `autobatch verify FILE` does that.")
     return lines

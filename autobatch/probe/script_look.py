@@ -80,7 +80,14 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
     found: dict[str, s.Scalar] = {name: getattr(args, name) for name in same}
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "tf32" if args.tf32 else "fp32"
     checkpointing = getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing
-    return {**found, s.OPTIM: str(_plain(args.optim)), s.PRECISION: precision, s.CHECKPOINTING: bool(checkpointing)}
+    by_length = getattr(args, "group_by_length", False) or _plain(getattr(args, s.SAMPLING, "")) == "group_by_length"
+    return {
+        **found,
+        s.OPTIM: str(_plain(args.optim)),
+        s.PRECISION: precision,
+        s.CHECKPOINTING: bool(checkpointing),
+        s.SAMPLING: "group_by_length" if by_length else "random",
+    }
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from autobatch.errors import UsageError
 from autobatch.probe.script_command import parse
-from autobatch.settings import ACCUMULATION, MICRO_BATCH, Scalar
+from autobatch.settings import ACCUMULATION, MICRO_BATCH, SETTINGS, Scalar
 from autobatch.workload.spec import Lengths, Model, Workload
 
 PATIENCE_S = 900.0
@@ -30,7 +30,12 @@ class Found:
 
     workload: Workload
     settings: Mapping[str, Scalar]
-    """Its own settings, those that it has."""
+    """Its own settings, those that it has: to search any other would change nothing."""
+
+    @property
+    def held(self) -> dict[str, Scalar]:
+        """Settings that are to stay as the script has them unless a person wants them searched."""
+        return {name: value for name, value in self.settings.items() if not SETTINGS[name].searched}
 
 
 def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> Found:
@@ -51,11 +56,9 @@ def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> 
         (path / "look.json").write_text(json.dumps({"script": list(script), "device": device}), encoding="utf-8")
         said = _run(path, patience_s)
         if not (path / "found.json").exists():
-            tail = "\n".join(said.splitlines()[-_LAST_LINES:])
-            what = (
-                f"The script ended and never trained, neither by transformers.Trainer nor by autobatch.probe().\n{tail}"
-            )
-            raise UsageError(what.rstrip(), "Run it by itself; mark a loop of its own with autobatch.probe().")
+            _repeat(said)
+            what = "The script ended, and never trained by transformers.Trainer or autobatch.probe()."
+            raise UsageError(what, "Run it by itself; mark a loop of its own with autobatch.probe().")
         return _found(script, json.loads((path / "found.json").read_text(encoding="utf-8")))
 
 
@@ -102,7 +105,7 @@ def _traceback(said: str) -> str:
 
 
 def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
-    settings = facts["settings"]
+    settings = {name: value for name, value in facts["settings"].items() if name in SETTINGS}
     known = MICRO_BATCH in settings and ACCUMULATION in settings
     effective = int(settings[MICRO_BATCH]) * int(settings[ACCUMULATION]) if known else None
     words = parse(script)

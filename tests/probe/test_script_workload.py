@@ -50,6 +50,8 @@ def test_the_workload_is_what_the_script_is_about_to_train(script, tmp_path):
     assert workload.recipe["learning_rate"] == 0.125
     assert workload.script == ("python", str(tmp_path / "summarise.py"))
     assert found.settings["precision"] == "bf16"
+    assert found.held["optim"] == "adamw_torch_fused"
+    assert "precision" not in found.held
     assert not (tmp_path / "out").exists()
     assert type(workload).from_dict(workload.to_dict()) == workload
 
