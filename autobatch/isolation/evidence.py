@@ -75,6 +75,8 @@ class Evidence:
     """Its RLIMIT_AS, if it had one."""
     states: str = ""
     """States of its processes when we ended it: R, S, D, T."""
+    child_signals: frozenset[int] = frozenset()
+    """Signals that ended its children, such as DataLoader workers, as far as they were seen."""
     device: DeviceFacts = field(default_factory=DeviceFacts)
     parent_died: bool = False
     """The process that forked it was gone, so nobody could tell how it ended."""
@@ -114,6 +116,7 @@ class Evidence:
             "host_peak_bytes": self.host_peak_bytes,
             "heartbeat_age_s": self.heartbeat_age_s if self.stopped else None,
             "process_states": self.states or None,
+            "child_signals": sorted(self.child_signals) or None,
             "cgroup": f"v{self.cgroup_version}" if self.has_cgroup else "none",
             "log": None if self.outcome and not self.error else self.log_tail or None,
             "device": {k: v for k, v in vars(self.device).items() if v not in (None, (), False)} or None,

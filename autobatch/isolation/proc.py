@@ -26,6 +26,8 @@ class Stat:
     """User and system time, its own."""
     start_ticks: int
     """Start after boot; with the pid and the boot it names a process for good."""
+    exit_code: int = 0
+    """Of a zombie: how it ended, in the form of `waitpid`; 0 also where we may not see it."""
 
 
 def stat(pid: int) -> Stat | None:
@@ -36,7 +38,7 @@ def stat(pid: int) -> Stat | None:
         return None
     # the name in parentheses may hold spaces and parentheses itself
     fields = text[text.rindex(")") + 2 :].split()
-    return Stat(pid, fields[0], int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[19]))
+    return Stat(pid, fields[0], int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[19]), int(fields[49]))
 
 
 def is_same(pid: int, start_ticks: int) -> bool:

@@ -25,6 +25,7 @@ _CUDA_MEMORY = re.compile(
 _TORCH_OUT_OF_MEMORY = ("torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError")
 _CUDA_FAULT = re.compile(r"CUDA error:|CUDA driver error:|CUBLAS_STATUS_EXECUTION_FAILED|cudaErrorLaunchFailure")
 _LOADER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal|exited unexpectedly)")
+_ASKED_TO_END = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _THREADS = re.compile(
     r"can't start new thread|Thread creation failed|Resource temporarily unavailable|pthread_create failed"
 )
@@ -194,10 +195,12 @@ def user_error(evidence: Evidence, _: Limits) -> Finding | None:
     """Find an exception of the code's own; a worker that died without a counter moving is no such thing."""
     if not evidence.exceptions:
         return None
-    if _said(evidence, _LOADER):
-        killed = _said(evidence, re.compile(r"killed by signal: (Killed|Terminated)"))
-        return (Kind.KILLED, LIKELY) if killed else (Kind.NO_VERDICT, Confidence.UNDECIDED)
-    return Kind.USER_ERROR, CERTAIN
+    if not _said(evidence, _LOADER):
+        return Kind.USER_ERROR, CERTAIN
+    told = _said(evidence, re.compile(r"killed by signal: (Killed|Terminated)"))
+    if told or evidence.child_signals & set(_ASKED_TO_END):
+        return Kind.KILLED, LIKELY
+    return Kind.NO_VERDICT, Confidence.UNDECIDED
 
 
 def stopped_for_time(evidence: Evidence, _: Limits) -> Finding | None:
@@ -212,8 +215,7 @@ def stopped_for_time(evidence: Evidence, _: Limits) -> Finding | None:
 
 def killed(evidence: Evidence, _: Limits) -> Finding | None:
     """Find a signal that only another sends, without a word of ours and with every counter still."""
-    asked_to_end = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    if evidence.outcome is not None or evidence.signal not in asked_to_end:
+    if evidence.outcome is not None or evidence.signal not in _ASKED_TO_END:
         return None
     return Kind.KILLED, CERTAIN if evidence.has_cgroup or evidence.signal != signal.SIGKILL else LIKELY
 

@@ -188,6 +188,7 @@ class Probe:
             shm_free_bytes=seen.shm_free_bytes,
             address_space_limit_bytes=self._address_space,
             states=seen.states,
+            child_signals=seen.child_signals,
             device=self._guards.device.finish() if self._guards.device is not None else DeviceFacts(),
             parent_died=self._parent_died,
         )

@@ -37,6 +37,8 @@ class Seen:
     active_at: float = 0.0
     oom_at: float | None = None
     states: str = ""
+    child_signals: frozenset[int] = frozenset()
+    """Signals that ended children of the probe, such as DataLoader workers."""
     device_used_bytes: int | None = None
 
 
@@ -140,6 +142,7 @@ class Watch:
         )
         self._read_progress(now)
         self._read_work(now, tree)
+        self._read_children()
         if self._device is not None:
             self.seen.device_used_bytes = self._device.sample(tree)
 
@@ -161,6 +164,12 @@ class Watch:
         if abs(work - before) > _BUSY_SHARE * 1_000_000 * (now - then):
             self.seen.active_at = now
         self._work = now, work
+
+    def _read_children(self) -> None:
+        """Look for children that are dead and not yet reaped: what killed them is not always told."""
+        found = (proc.stat(pid) for pid in proc.children(self._subject.pid))
+        signals = {now.exit_code & 0x7F for now in found if now is not None and now.state == "Z"} - {0}
+        self.seen.child_signals |= signals
 
     def _reason(self, now: float) -> str | None:
         seen = self.seen

@@ -76,6 +76,7 @@ TABLE = [
     ({"outcome": failed(LOADER), "counters": {"vmstat.oom_kill": 1}}, Kind.LOADER_WORKER_KILLED, LIKELY),
     (V1 | {"outcome": failed(LOADER)}, Kind.KILLED, LIKELY),
     (V1 | {"outcome": failed(LOADER_GONE)}, Kind.NO_VERDICT, UNDECIDED),
+    (V1 | {"outcome": failed(LOADER_GONE), "child_signals": frozenset({9})}, Kind.KILLED, LIKELY),
     # the card
     (on_card() | {"outcome": CUDA_OOM}, Kind.CUDA_OOM_TRAIN, CERTAIN),
     (on_card() | {"outcome": CUDA_OOM | {"phase": "eval"}}, Kind.CUDA_OOM_EVAL, CERTAIN),
