@@ -76,7 +76,7 @@ def main() -> None:
         for where, cost in costs.items()
     ]
     for row in rows:
-        print("{where:<18}{call_us:>9.2f} us a step of {step_ms:.2f} ms: {share:.3%}".format(**row))
+        print("{where:<18}{call_us:>9.2f} us a step of {step_ms:.2f} ms: {share:.3%}".format_map(row))
     print(f"limit {LIMIT:.0%}: {'met' if max(costs.values()) < LIMIT * step else 'missed'}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")

@@ -35,7 +35,8 @@ class Found:
     @property
     def held(self) -> dict[str, Scalar]:
         """Settings that are to stay as the script has them unless a person wants them searched."""
-        return {name: value for name, value in self.settings.items() if not SETTINGS[name].searched}
+        own = ((name, value) for name, value in self.settings.items() if name != ACCUMULATION)
+        return {name: value for name, value in own if not SETTINGS[name].searched}
 
 
 def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> Found:
