@@ -18,7 +18,7 @@ from autobatch.errors import DatabaseError
 from autobatch.store.connection import FileGuard, connect, identity, replaced
 from autobatch.store.database import BUSY_S, Database, count_commit
 from autobatch.store.mark import Mark
-from autobatch.store.trouble import explain, explained
+from autobatch.store.trouble import Trouble, explain, explained
 
 _GUARD = "autobatch: whether the files are still the same"
 _HELD = "autobatch: what the database holds once this commit is done"
@@ -82,7 +82,7 @@ def _watch(storage: RDBStorage, path: Path) -> None:
 
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+        if isinstance(error, Trouble) and not isinstance(error, sqlite3.IntegrityError):
             raise explain(error, path) from error
 
     event.listen(storage.engine, "connect", guard)
@@ -117,7 +117,7 @@ def _explain(error: BaseException, path: Path) -> DatabaseError:
     """Return what SQLite said, from below the libraries that wrapped it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, sqlite3.Error):
+        if isinstance(cause, Trouble):
             return explain(cause, path)
         cause = cause.__cause__
     return DatabaseError(f"The database {path} could not be used: {error}.", "Put back a copy, or name another file.")

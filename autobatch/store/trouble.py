@@ -28,8 +28,14 @@ _WORDS: dict[int, tuple[str, str]] = {
 }
 
 
-def explain(error: sqlite3.Error, path: Path) -> DatabaseError:
+Trouble = (sqlite3.Error, UnicodeDecodeError)
+"""What `sqlite3` raises; the second where SQLite's own message quotes damaged text."""
+
+
+def explain(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> DatabaseError:
     """Return the error for a person; `path` is the database's."""
+    if isinstance(error, UnicodeDecodeError):
+        return damaged(path, "its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_IOERR and _is_full(path):
         code = sqlite3.SQLITE_FULL
@@ -42,7 +48,7 @@ def explained(path: Path) -> Iterator[None]:
     """Raise what SQLite and the file system refuse as `DatabaseError`."""
     try:
         yield
-    except sqlite3.Error as error:
+    except Trouble as error:
         raise explain(error, path) from error
     except OSError as error:
         what = f"The database {path} could not be used: {error.strerror}."

@@ -48,6 +48,11 @@ def test_the_file_systems_errors_are_told_too():
         raise PermissionError(13, "Permission denied")
 
 
+def test_a_message_that_is_not_text_is_damage():
+    with pytest.raises(DatabaseError, match="damaged"), explained(Path("/x/trials.db")):
+        b"\xff".decode()
+
+
 def test_other_errors_are_left_alone():
     with pytest.raises(ZeroDivisionError), explained(Path("/x/trials.db")):
         raise ZeroDivisionError
