@@ -86,8 +86,9 @@ class Outlook:
         self._weigh(known)
 
     def gain_over(self, best: Core, other: Core) -> float:
-        """Return the expected gain of measuring `other` once more, over `best`."""
-        return float(self._gains(self._index[best])[self._index[other]] @ self._posterior.weights)
+        """Return the expected gain over `best` if it were known for certain whether `other` is faster."""
+        gains = self._gains(self._index[best], measurements=math.inf)
+        return float(gains[self._index[other]] @ self._posterior.weights)
 
     def gain_of_all(self, candidates: NDArray[np.bool_]) -> float:
         """Return the expected gain if the best of these candidates could be picked: what is left to gain."""
@@ -189,15 +190,15 @@ class Outlook:
         else:
             self.gain = self.chance_to_fit * (self._gains(self.incumbent) @ self._posterior.weights)
 
-    def _gains(self, best: int) -> Array:
-        """Return the gain of one more measurement of each candidate over `best`: (candidates, samples)."""
+    def _gains(self, best: int, measurements: float = 1.0) -> Array:
+        """Return the gain of measuring each candidate so many times, over `best`: (candidates, samples)."""
         weights = self._posterior.weights
         ahead = self._log_throughput - self._log_throughput[best]
         mean = (ahead @ weights)[:, None]
         own = self._own_variance + self._own_variance[best]
         variance = (ahead - mean) ** 2 @ weights + own
-        # one noisy measurement reveals this share of what is open
-        share = np.sqrt(variance / (variance + noise(self._flat) ** 2))
+        # noisy measurements reveal this share of what is open
+        share = np.sqrt(variance / (variance + noise(self._flat) ** 2 / measurements))
         revealed = mean + share[:, None] * (ahead - mean)
         gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
         gains[best] = 0.0

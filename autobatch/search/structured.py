@@ -77,7 +77,7 @@ class StructuredSampler(CandidateSampler):
         """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
         worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key != best}
         rival = max(worth, key=lambda key: worth[key], default=None)
-        return rival if rival is not None and worth[rival] >= 0.5 * self._threshold else None
+        return rival if rival is not None and worth[rival] >= self._threshold else None
 
     def needs_bytes(self, facts: Sequence[Fact]) -> tuple[Configuration, float]:
         """Return the candidate that is expected to need least device memory, and how much."""
