@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from autobatch.isolation import proc
+from autobatch.isolation.parent import MARK
 from autobatch.store.owner import Process
 
-TREE = "AUTOBATCH_TREE"
-"""Environment variable of every process that a search starts; its value begins with the search's pid and a dash."""
 PATIENCE_S = 10.0
 
 
@@ -41,7 +40,7 @@ def find_orphans(owner: Process, started: Mapping[str, Any] | None) -> list[int]
     """Return the living processes of a dead search; none where its pids mean nothing here."""
     if not owner.is_visible:
         return []
-    found = set(proc.marked(f"{TREE}={owner.pid}-"))
+    found = set(proc.marked(f"{MARK}={owner.pid}-"))
     probe = None if started is None else Process.from_facts(started, owner.pid_namespace)
     if probe is not None and probe.is_alive:
         found |= {probe.pid, *proc.descendants(probe.pid)}

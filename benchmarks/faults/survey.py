@@ -13,8 +13,8 @@ from typing import Any
 
 from autobatch.errors import DatabaseError
 from autobatch.isolation import proc
+from autobatch.isolation.parent import MARK
 from autobatch.store.ledger import Ledger
-from autobatch.store.orphans import TREE
 from autobatch.store.recovery import close_dead
 from autobatch.store.rows import Probe
 from autobatch.verdict import Kind
@@ -99,4 +99,4 @@ def _repeated(connection: sqlite3.Connection) -> str | None:
 
 def orphans(pid: int) -> list[int]:
     """Return the living processes that the search of this pid started."""
-    return [found for found in proc.marked(f"{TREE}={pid}-") if (now := proc.stat(found)) and now.state not in "ZX"]
+    return [found for found in proc.marked(f"{MARK}={pid}-") if (now := proc.stat(found)) and now.state not in "ZX"]

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from autobatch.errors import DatabaseError
 from autobatch.isolation import proc
+from autobatch.isolation.parent import MARK
 from autobatch.request import Journal
 from autobatch.settings import Configuration
 from autobatch.store.ledger import Ledger
-from autobatch.store.orphans import TREE
 from autobatch.store.recovery import close_dead
 from autobatch.verdict import Kind, Measurements, Verdict
 
@@ -96,7 +96,7 @@ def _candidates(ledger: Ledger) -> Iterator[Configuration]:
 @contextlib.contextmanager
 def probe_process(journal: Journal) -> Iterator[None]:
     """Run a probe's process tree, and write it down: a process, its worker, and an escapee."""
-    environment = {**os.environ, TREE: f"{os.getpid()}-faults"}
+    environment = {**os.environ, MARK: f"{os.getpid()}-faults"}
     with subprocess.Popen(["sh", "-c", ORPHAN], env=environment, start_new_session=True) as process:
         now = proc.stat(process.pid)
         ticks = now.start_ticks if now else 0

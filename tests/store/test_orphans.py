@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from autobatch.isolation import proc
-from autobatch.store.orphans import TREE, find_orphans, kill_orphans
+from autobatch.isolation.parent import MARK
+from autobatch.store.orphans import find_orphans, kill_orphans
 from autobatch.store.owner import Process
 
 GONE = 2**22 + 7
@@ -23,7 +24,7 @@ def owner():
 @pytest.fixture
 def orphan():
     """A probe with a worker, and an escapee in a session of its own."""
-    environment = {**os.environ, TREE: f"{GONE}-x"}
+    environment = {**os.environ, MARK: f"{GONE}-x"}
     script = "sleep 600 & setsid sleep 600 & wait"
     with subprocess.Popen(["sh", "-c", script], env=environment, start_new_session=True) as process:
         while len(proc.descendants(process.pid)) < 2:
@@ -59,7 +60,7 @@ def test_processes_older_than_the_search_are_not_its_orphans(owner, orphan):
 
 def test_a_living_search_with_the_reused_pid_keeps_its_children():
     with subprocess.Popen(["sleep", "600"]) as reused:
-        environment = {**os.environ, TREE: f"{reused.pid}-x"}
+        environment = {**os.environ, MARK: f"{reused.pid}-x"}
         with subprocess.Popen(["sleep", "600"], env=environment) as child:
             dead = replace(Process.current(), pid=reused.pid)
             assert find_orphans(dead, None) == []

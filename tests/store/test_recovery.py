@@ -12,11 +12,11 @@ from optuna.trial import TrialState
 
 from autobatch import attributes
 from autobatch.isolation import proc
+from autobatch.isolation.parent import MARK
 from autobatch.settings import Configuration
 from autobatch.store import open_storage, read, rows
 from autobatch.store.ledger import Ledger
 from autobatch.store.mark import Mark
-from autobatch.store.orphans import TREE
 from autobatch.store.owner import Process
 from autobatch.store.recovery import close_dead, recover
 from autobatch.verdict import Kind, Verdict
@@ -67,7 +67,7 @@ def test_a_killed_search_leaves_its_row_a_verdict_with_the_evidence(path, begin,
 def test_its_orphans_are_killed_first(path, begin, killed):
     def act():
         entry = begin(Ledger.open(path))
-        environment = {**os.environ, TREE: f"{os.getpid()}-x"}
+        environment = {**os.environ, MARK: f"{os.getpid()}-x"}
         child = subprocess.Popen(["sh", "-c", "sleep 600 & wait"], env=environment, start_new_session=True)
         entry.started(
             {"pid": child.pid, "start_time_ticks": proc.stat(child.pid).start_ticks, "boot_id": proc.boot_id()}
@@ -78,19 +78,19 @@ def test_its_orphans_are_killed_first(path, begin, killed):
         [probe] = close_dead(ledger)
     assert len(probe.verdict.evidence["orphans_killed"]) >= 1
     assert probe.verdict.evidence["orphans_left"] == []
-    assert proc.marked(f"{TREE}={pid}-") == []
+    assert proc.marked(f"{MARK}={pid}-") == []
 
 
 def test_orphans_are_killed_though_no_probe_was_in_flight(path, begin, killed):
     def act():
         begin(Ledger.open(path)).finish(Verdict(Kind.OK))
-        environment = {**os.environ, TREE: f"{os.getpid()}-x"}
+        environment = {**os.environ, MARK: f"{os.getpid()}-x"}
         subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
 
     pid = killed(act)
     with Ledger.open(path) as ledger:
         assert close_dead(ledger) == ()
-    assert proc.marked(f"{TREE}={pid}-") == []
+    assert proc.marked(f"{MARK}={pid}-") == []
 
 
 def test_what_a_living_search_has_in_flight_is_left_alone(path, ledger, begin):
