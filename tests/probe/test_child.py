@@ -185,6 +185,12 @@ def test_a_hopeless_probe_ends_early(workload, probe):
     assert outcome["measurements"]["steps_timed"] < 20
 
 
+def test_a_deadline_long_past_still_leaves_a_figure(workload, probe):
+    outcome = probe(workload("bart"), short(max_seconds=0.001))
+
+    assert outcome["measurements"]["step_s"] > 0
+
+
 def test_a_peak_above_the_limit_is_flagged(workload, probe):
     assert probe(workload("bart"), short(), Limits(device_bytes=2**20))["flags"]["over_limit"]
 
