@@ -238,11 +238,9 @@ class Network:
         q, k, v = (tape.cast(t, FULL) for t in (q, k, v))
         q, k, v = tape.unary(q), self._by_head(k), self._by_head(v)
         weights = tape.op(scores, FULL, (q, k) if bias is None else (q, k, bias), (q, k))
-        soft = tape.unary(weights, save_output=True)
-        del weights
         masked = tape.new(scores, 1)
-        weights = tape.unary(soft)
-        del soft, masked
+        weights = tape.unary(weights, save_output=True)
+        del masked
         if self.shape.block == "t5":
             weights = tape.dropout(weights, self.shape.dropout)
         out = tape.cast(tape.op(q.numel, FULL, (weights, v), (weights, v)), self.numerics.compute)

@@ -120,7 +120,9 @@ def test_parameters_agree_with_the_real_model(kind):
     assert count == architecture.parameters - (architecture.groups()["head"] if tied else 0)
 
 
-FUSED = [("bart", "sdpa"), ("gpt_neox", "sdpa"), ("gpt2", "sdpa")]  # the CPU's fused kernels keep what the GPU's do
+FUSED = [
+    (kind, "sdpa") for kind in ("bart", "t5", "mt5", "gpt_neox", "gpt2")
+]  # the CPU's fused kernels keep what the GPU's do
 
 
 @pytest.mark.parametrize(("kind", "attention"), [*FUSED, *((kind, "eager") for kind in sorted(CONFIGS))])
