@@ -19,7 +19,7 @@ from autobatch.verdict import Kind
 LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
 """Settings that later stages decide."""
 FIRST_WORKERS, FIRST_EVAL_BATCH = 4, 8
-LARGEST_FRUITLESS = 50
+LARGEST_FRUITLESS = 20
 """Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
 LARGEST_ODD_FAILURES = 3
 """Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""

@@ -151,14 +151,16 @@ class Posterior:
 
     def _inflation(self, problem: Problem) -> float:
         """Return by how much the variance of the prior must grow for it not to be surprised by what was measured."""
-        chosen, known = problem.figures, ~np.isnan(problem.target)
-        if not known.any():
+        chosen = problem.figures
+        if not len(problem.arm):
             return 1.0
         expected = problem.forward(self._prior.mean[chosen][:, problem.arm][:, :, None])
         own = self._prior.covariance[chosen][:, problem.arm, problem.arm]
         variance = (expected.slopes[:, :, 0] ** 2 * own).sum(0) + expected.sd[:, 0] ** 2
-        surprise = (problem.target - expected.value[:, 0]) ** 2 / variance
-        return max(1.0, float(surprise[known].mean()))
+        off = problem.target - expected.value[:, 0]
+        short = np.maximum(problem.bound - expected.value[:, 0], 0.0)
+        surprise = np.where(np.isnan(off), short, off) ** 2 / variance
+        return max(1.0, float(surprise.mean()))
 
     def _fit(self, problem: Problem) -> Array:
         """Fit every sample to its own copy of the rows; return each one's misfit (sum of squared residuals)."""

@@ -47,7 +47,7 @@ class World:
             return 0.0
         return self.effective_batch / (configuration.accumulation * self.micro_step_s(configuration) + 0.01)
 
-    def run(self, configuration, plan, journal):
+    def run(self, configuration, plan, journal):  # noqa: ARG002 - the seam
         scripted = self.script(len(self.tried))
         self.tried.append((configuration, plan.purpose))
         self.now += 5.0

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+pytest.importorskip("yaml")
+from benchmarks import replay
+from benchmarks.replay_rules import RULES
+from benchmarks.replay_surfaces import Case, Replay, read_surfaces
+
+HEADER = (
+    "model,method,precision,gradient_checkpointing,optim,source_length,target_length,trainable_parameters,"
+    "per_device_train_batch_size,status,forward_backward_ms,forward_backward_ms_all,optimizer_step_ms,"
+    "first_two_steps_s,build_s,cuda_context_s,resident_before_training_bytes,peak_allocated_bytes,"
+    "peak_reserved_bytes,device_used_bytes"
+)
+GIB = 2**30
+
+
+def rows():
+    for method in ("lora", "qlora"):
+        for checkpointing in ("false", "true"):
+            for batch in (1, 2, 4, 8, 16):
+                again = checkpointing == "true"
+                used = (4 if method == "qlora" else 8) + batch * (0.5 if again else 2)
+                micro_ms = max(100, 20 * batch) * (1.35 if again else 1) * (1.1 if method == "qlora" else 1)
+                ran = used < 38
+                figures = f"{micro_ms},{micro_ms},5,1.0" if ran else ",,,"
+                tail = f"{round(used * GIB)}" if ran else ""
+                yield (
+                    f"strange-model,{method},bf16,{checkpointing},adamw_torch_fused,128,,1000,{batch},"
+                    f"{'ok' if ran else 'oom'},{figures},0.5,0.3,1,1,1,{tail}"
+                )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "h100-strange-model.csv").write_text("\n".join([HEADER, *rows()]) + "\n")
+    cases = [
+        "- {model: strange-model, card_gib: 24, effective_batch: 16}",
+        "- {model: strange-model, card_gib: 2, effective_batch: 16}",
+    ]
+    (tmp_path / "cases.yaml").write_text("cases:\n" + "\n".join(cases) + "\n")
+    return tmp_path
+
+
+def run(folder, *more):
+    out = folder / "out.json"
+    arguments = ["--surfaces", str(folder), "--cases", str(folder / "cases.yaml"), "--json", str(out), *more]
+    replay.main(arguments)
+    return json.loads(out.read_text())["rows"]
+
+
+def test_a_folder_of_a_strange_model_replays_in_the_documented_form(folder, capsys):
+    found = run(folder, "--seeds", "2", "--strategies", "structured", "grid", "random", *RULES)
+    assert len(found) == 2 * (3 + len(RULES))
+    lists = ("regret", "probes", "probe_seconds", "oom_probes", "unsafe")
+    assert all(len(row[name]) == 2 for row in found for name in lists)
+    assert "structured" in capsys.readouterr().out
+
+
+def test_the_structured_sampler_finds_it_and_recognises_that_nothing_fits(folder):
+    fits, not_ = run(folder, "--seeds", "3", "--strategies", "structured")
+    assert max(fits["regret"]) <= 0.1
+    assert not any(fits["unsafe"])
+    assert max(fits["probes"]) < 20
+    assert not_["optimum_samples_per_s"] is None
+    assert not_["regret"] == [0.0, 0.0, 0.0]
+    assert max(not_["probes"]) <= 3 * 4
+
+
+def test_a_case_is_judged_without_noise(folder):
+    surface = read_surfaces(folder)["strange-model"]
+    case = Replay(surface, Case("strange-model", 24, 16), seed=0)
+    best = max(case.candidates, key=lambda c: case.throughput(case._by_core[replay_core(c)]))
+    assert case.judge(best) == (0.0, False)
+    assert case.judge(None) == (1.0, False)
+    too_large = next(c for c in case.candidates if not case.fits(case._by_core[replay_core(c)]))
+    assert case.judge(too_large)[1]
+
+
+def test_the_same_seed_shows_the_same_figures(folder):
+    surface = read_surfaces(folder)["strange-model"]
+    shown = []
+    for _ in range(2):
+        case = Replay(surface, Case("strange-model", 24, 16), seed=7)
+        verdicts = [case.run(case.candidates[0], None, None) for _ in range(2)]
+        shown.append([verdict.measurements.samples_per_s for verdict in verdicts])
+    assert shown[0] == shown[1]
+    assert shown[0][0] != shown[0][1]
+
+
+def replay_core(configuration):
+    from autobatch.search.samplers import core
+
+    return core(configuration)

@@ -1,0 +1,25 @@
+import pytest
+
+from autobatch.request import Limits
+from autobatch.search.loader import least_workers, most_workers
+from autobatch.verdict import Measurements
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("batch_s", "step_s", "workers"),
+    [(0.001, 0.1, 0), (0.05, 0.1, 1), (0.1, 0.1, 2), (0.35, 0.1, 4), (None, 0.1, None), (0.1, None, None)],
+)
+def test_the_least_that_keeps_the_device_busy(batch_s, step_s, workers):
+    assert least_workers(Measurements(loader_batch_s=batch_s, micro_step_s=step_s)) == workers
+
+
+def test_host_memory_bounds_the_workers():
+    measured = Measurements(host_peak_bytes=10 * GIB, loader_worker_bytes=2 * GIB)
+    assert most_workers(measured, 2, Limits(host_bytes=30 * GIB, host_fraction=0.8)) == 9
+    assert most_workers(measured, 2, Limits(host_bytes=8 * GIB, host_fraction=0.5)) == 0
+
+
+def test_without_a_measurement_there_is_no_bound():
+    assert most_workers(Measurements(), 2, Limits(host_bytes=GIB)) == float("inf")
