@@ -46,8 +46,8 @@ def training_seconds(workload: Mapping[str, Any], samples_per_s: float | None) -
 
 def training_words(workload: Mapping[str, Any]) -> str:
     """Say how long the whole training is: `3 epochs of 12,457 samples`."""
-    epochs = workload.get("epochs") or 0
-    return f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {workload.get('train_samples', 0):,} samples"
+    epochs, samples = workload.get("epochs") or 0, words.count(workload.get("train_samples") or 0, "sample")
+    return f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {samples}"
 
 
 def headroom(answer: Mapping[str, Any]) -> list[str]:
@@ -56,8 +56,15 @@ def headroom(answer: Mapping[str, Any]) -> list[str]:
     measured, limits = chosen.get("measurements") or {}, answer.get("limits") or {}
     card = measured.get("device_peak_used_bytes") or measured.get("device_peak_reserved_bytes")
     host = measured.get("host_peak_bytes")
-    rooms = [_room("card", card, limits.get("device_bytes"), limits.get("device_fraction"))] if card else []
-    return rooms + ([_room("host", host, limits.get("host_bytes"), limits.get("host_fraction"))] if host else [])
+    rooms = [_room("host", host, limits.get("host_bytes"), limits.get("host_fraction"))] if host else []
+    if card and not host_is_card(limits):
+        rooms.insert(0, _room("card", card, limits.get("device_bytes"), limits.get("device_fraction")))
+    return rooms
+
+
+def host_is_card(limits: Mapping[str, Any]) -> bool:
+    """Tell whether the training runs on the CPU, where the host's memory is the card's."""
+    return limits.get("device_bytes") is not None and limits.get("device_bytes") == limits.get("host_bytes")
 
 
 def _room(place: str, used: float, size: float | None, fraction: float | None) -> str:
@@ -123,13 +130,13 @@ def _why_it_stopped(answer: Mapping[str, Any]) -> Iterator[str]:
     gain = answer.get("remaining_gain")
     left = f"; {words.percent(gain, 1)} left to gain, as far as the search can tell" if gain is not None else ""
     spent = format_duration(answer.get("elapsed_s") or 0.0)
-    yield f"  {answer.get('probes', 0)} probes in {spent}{left}"
+    yield f"  {words.count(answer.get('probes') or 0, 'probe')} in {spent}{left}"
 
 
 def _failures(answer: Mapping[str, Any]) -> Iterator[str]:
     failures = {kind: n for kind, n in (answer.get("failures") or {}).items() if kind != Kind.HOPELESS}
     if failures:
-        yield f"Failed: {sum(failures.values())} probes."
+        yield f"Failed: {words.count(sum(failures.values()), 'probe')}."
     for kind, count in sorted(failures.items(), key=lambda item: -item[1]):
         yield f"  {count} x {kind}: {HINTS[Kind(kind)] if kind in set(Kind) else ''}"
 

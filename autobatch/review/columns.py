@@ -101,7 +101,7 @@ def list_trials(path: Path, name: str | None, *, failed: bool, limit: int | None
     study = database.study(name)
     rows = database.trials(study, limit=_most(limit, form), failed=failed)
     columns = _FLAT_COLUMNS if form == "csv" else TRIAL_COLUMNS
-    emit(rows, columns, form, title=f"{study.name}: {study.trials:,} trials")
+    emit(rows, columns, form, title=f"{study.name}: {words.count(study.trials, 'trial')}")
     _say_of_more(study.trials, limit, form)
 
 

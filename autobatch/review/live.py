@@ -139,7 +139,7 @@ class LiveView(View):
         yield "best", Text(picture.best_line, style="green")
         yield "so far", Text(f"{picture.counts['ok']} ran, {picture.counts['failed']} failed, stage {picture.stage}")
         for index, line in enumerate(reversed(picture.last)):
-            yield "" if index else "last", Text(line, overflow="ellipsis", no_wrap=True, style="dim" if index else "")
+            yield "" if index else "last", Text(line, style="dim" if index else "")
         for index, note in enumerate(picture.notes):
             yield "" if index else "note", Text(note)
 
@@ -177,7 +177,8 @@ def _memory(picture: Picture, standing: Mapping[str, Any]) -> Iterator[tuple[str
         ("card", standing.get("device_bytes"), limits.device_bytes, limits.device_fraction),
         ("host", standing.get("host_bytes"), limits.host_bytes, limits.host_fraction),
     )
-    for place, used, size, fraction in rows:
+    # on the CPU the host is the card
+    for place, used, size, fraction in rows[limits.device_bytes == limits.host_bytes :]:
         if size:
             text = f"{(used or 0) / GIB:.1f} of {size / GIB:.1f} GiB, safe to {size * fraction / GIB:.1f}"
             yield place, _bar((used or 0) / size, text, "red" if (used or 0) > size * fraction else "green")

@@ -27,7 +27,10 @@ def plain(text: object) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"# {plain(report.study.name)}"
-    yield from ("", f"{plain(report.study.model)}, {report.study.trials:,} trials, {report.made:%Y-%m-%d %H:%M %Z}")
+    yield from (
+        "",
+        f"{plain(report.study.model)}, {words.count(report.study.trials, 'trial')}, {report.made:%Y-%m-%d %H:%M %Z}",
+    )
     yield from ("", "## Answer", "", *(_item(line) for line in report.lines))
     if report.finalists:
         yield from ("", "## Evidence: the best trials", "", _row(_HEADINGS), _row(["---"] * len(_HEADINGS)))

@@ -35,10 +35,8 @@ def _lines(trial: Trial) -> Iterator[str]:
     yield f"## {plain(trial.verdict)}"
     yield from ("", plain(trial.hint), "", f"**Tried**: {plain(words.configuration(trial.settings))}")
     why = trial.attributes.get(attributes.WHY)
-    chance = trial.figure(attributes.CHANCE_TO_FIT)
-    if why or chance is not None:
-        expected = f" ({words.percent(chance)} likely to fit)" if chance is not None else ""
-        yield from ("", f"**Why**: {plain(why or 'not said')}{expected}")
+    if why:
+        yield from ("", f"**Why**: {plain(why)}")
     rows = [row for row in _MEASURED if trial.figure(row[1]) is not None or trial.figure(row[2]) is not None]
     if rows:
         yield from ("", "| | measured | predicted |", "| --- | --- | --- |")

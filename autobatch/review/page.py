@@ -8,7 +8,7 @@ from typing import Any
 
 from autobatch import __version__, attributes
 from autobatch.review import svg, words
-from autobatch.review.answer import compared, training_seconds, training_words
+from autobatch.review.answer import compared, host_is_card, training_seconds, training_words
 from autobatch.review.figure import Figure
 from autobatch.review.markup import Html, element, inner, pairs, table
 from autobatch.review.records import Study, Trial
@@ -34,7 +34,7 @@ def html(report: Report) -> str:
 
 def _header(report: Report) -> Iterator[Html]:
     study = report.study
-    trials = f"{study.trials:,} trials"
+    trials = words.count(study.trials, "trial")
     made = report.made.strftime("%Y-%m-%d %H:%M %Z")
     yield element("h1", study.name)
     yield element("p", f"{study.model}, {trials}. Report of {made}, autobatch {__version__}.", class_="faint")
@@ -103,7 +103,7 @@ def _tiles(answer: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[t
         yield format_duration(seconds), f"for {training_words(workload)}, without evaluation"
     for place, key in (("card", "device_peak_used_bytes"), ("host", "host_peak_bytes")):
         used, size = measured.get(key), limits.get("device_bytes" if place == "card" else "host_bytes")
-        if used and size:
+        if used and size and not (place == "card" and host_is_card(limits)):
             yield words.percent(used / size), f"of the {place}: {used / GIB:.1f} of {size / GIB:.1f} GiB at most"
 
 

@@ -15,7 +15,7 @@ from autobatch.settings import Configuration
 from autobatch.units import GIB, format_duration
 from autobatch.verdict import Kind, Verdict
 
-LAST_VERDICTS = 5
+LAST_VERDICTS = 3
 LAST_NOTES = 3
 
 
@@ -115,10 +115,11 @@ def verdict_line(number: int, configuration: Configuration, verdict: Verdict) ->
 
 
 def expectation(why: Mapping[str, Any]) -> str:
-    """Say why a trial is run and what is expected of it, in one line."""
-    parts = [words.one_line(why[attributes.WHY])] if why.get(attributes.WHY) else []
+    """Say why a trial is run and what is expected of it, in one line; the search's own words come first."""
+    if why.get(attributes.WHY):
+        return words.one_line(why[attributes.WHY])
     rate_expected, peak = why.get(attributes.PREDICTED_SAMPLES_PER_S), why.get(attributes.PREDICTED_PEAK_GIB)
-    parts += [f"{words.number(rate_expected)} samples/s expected"] if rate_expected else []
-    parts += [f"{peak:.1f} GiB expected"] if peak else []
     chance = why.get(attributes.CHANCE_TO_FIT)
+    parts = [f"{words.number(rate_expected)} samples/s expected"] if rate_expected else []
+    parts += [f"{peak:.1f} GiB expected"] if peak else []
     return ", ".join([*parts, *([f"{words.percent(chance)} to fit"] if chance is not None else [])])

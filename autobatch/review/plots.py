@@ -51,7 +51,11 @@ def _trace(series: Series) -> graph_objects.Scatter:
     else:
         crosses = series.mark == "crosses"
         symbol = "x" if crosses else _SYMBOLS[series.hue % len(_SYMBOLS)]
-        look = {"mode": "markers", "marker": {"color": _BAD if crosses else color, "symbol": symbol, "size": 9}}
+        look = {
+            "mode": "markers",
+            "marker": {"color": _BAD if crosses else color, "symbol": symbol, "size": 9},
+            "cliponaxis": False,
+        }
     named = {"name": series.name, "showlegend": bool(series.name)}
     # tooltips are HTML to Plotly; what stands in angle brackets must not act
     notes = [note.replace("<", "&lt;") for note in series.notes] or None

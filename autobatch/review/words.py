@@ -44,6 +44,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:#.{digits}g}" if value else "0"
 
 
+def count(many: int, thing: str) -> str:
+    """Write how many of a thing there are: `1 probe`, `1,200 probes`."""
+    return f"{many:,} {thing}" if many == 1 else f"{many:,} {thing}s"
+
+
 def percent(fraction: float | None, digits: int = 0) -> str:
     """Write a fraction as a percentage; `-` for none."""
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
@@ -56,7 +61,7 @@ def setting(name: str, value: Scalar) -> str:
     if name == QUANTIZATION:
         return "unquantised" if value == "none" else str(value)
     if name == WORKERS:
-        return f"{value} worker" if value == 1 else f"{value} workers"
+        return count(int(value), "worker")
     if isinstance(value, bool):
         return f"{name}={str(value).lower()}"
     return str(value) if name in ARM_KEYS else f"{name}={value}"

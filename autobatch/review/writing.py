@@ -50,7 +50,7 @@ def text(report: Report) -> str:
     """Return the answer and how far to trust it."""
     trust = [f"  {line}" for line in report.trust]
     parts = [
-        f"{report.study.name}: {report.study.trials:,} trials",
+        f"{report.study.name}: {words.count(report.study.trials, 'trial')}",
         "",
         *report.lines,
         "How far to trust this:",

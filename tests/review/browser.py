@@ -39,8 +39,8 @@ class Browser:
         os.close(read_theirs)
         os.close(write_theirs)
         self._session: str | None = None
-        target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        attached = self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
+        attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
 
     def __enter__(self) -> Self:
@@ -60,10 +60,10 @@ class Browser:
 
     def open(self, url: str, width: int, height: int, *, phone: bool = False, dark: bool = False) -> None:
         """Load a page in a window of that size, in CSS pixels."""
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._call("Emulation.setEmulatedMedia", features=scheme)
-        self._call("Page.navigate", url=url)
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete'")
 
     def wait(self, condition: str, seconds: float = 30.0) -> None:
@@ -75,16 +75,16 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression."""
-        found = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Write a PNG of the window, or of the whole page."""
-        found = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
         if self._session:

@@ -65,3 +65,10 @@ def test_training_seconds_are_epochs_times_samples_over_throughput():
     assert training_seconds({"train_samples": 100, "epochs": 3}, 10.0) == 30.0
     assert training_seconds({"train_samples": 100, "epochs": 3}, None) is None
     assert training_seconds({}, 10.0) is None
+
+
+def test_on_the_cpu_the_host_is_the_card():
+    found = answer()
+    found["limits"] |= {"host_bytes": found["limits"]["device_bytes"]}
+    assert "memory    card:" not in answer_text(found)
+    assert "host: 6.0 of 24.0 GiB" in answer_text(found)

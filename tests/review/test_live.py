@@ -9,9 +9,10 @@ import pytest
 import recorded
 
 from autobatch import attributes
+from autobatch.request import Limits
 from autobatch.review import terminal
 from autobatch.review.live import LiveView, PlainView, QuietView, make_view
-from autobatch.review.picture import Picture, Scene
+from autobatch.review.picture import Picture, Scene, expectation
 from autobatch.settings import Configuration
 from autobatch.units import GIB
 from autobatch.verdict import Kind
@@ -62,7 +63,7 @@ def test_plain_lines_on_any_encoding(encoding):
     lines = content(stream).splitlines()
     assert len(lines) == 7
     assert "trial 0 starts: micro-batch 8 x 2, bf16" in lines[1]
-    assert "12.0 samples/s expected, 18.2 GiB expected, 93 % to fit" in lines[1]
+    assert "(most expected gain for its time)" in lines[1]
     assert "trial 0: micro-batch 8 x 2, bf16, 2 workers: 12.0 samples/s, 18.0 GiB, in 8 s (best so far)" in lines[2]
     assert "cuda_oom_train. Training does not fit on the card" in lines[4]
     assert ("카드가" in lines[5]) == (encoding in {"utf-8", "euc-kr"})
@@ -148,6 +149,19 @@ def test_the_best_is_the_fastest_that_ran():
     assert picture.best is not None
     assert picture.best[0] == 1
     assert "best so far" not in picture.last[-1]
+
+
+def test_the_reason_is_the_searchs_own_or_put_together():
+    assert expectation(WHY) == "most expected gain for its time"
+    predicted = {key: value for key, value in WHY.items() if key != attributes.WHY}
+    assert expectation(predicted) == "12.0 samples/s expected, 18.2 GiB expected, 93 % to fit"
+    assert expectation({}) == ""
+
+
+def test_on_the_cpu_the_host_alone_has_a_bar():
+    view = LiveView(written("utf-8"))
+    view.begin(Scene("kobart", 60.0, Limits(GIB, 0.8, GIB, 0.8)))
+    assert rendered(view, "utf-8").count("safe to 0.8") == 1
 
 
 def test_the_budget_runs_down_and_not_below_zero():
