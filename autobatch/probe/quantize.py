@@ -69,7 +69,9 @@ def quantized(linear: nn.Linear, kind: Quantization, compute_dtype: torch.dtype,
             threshold=OUTLIER_THRESHOLD,
             **options,
         )
-        layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False).to(device)
+        # Int8Params quantises by itself only what comes from host memory
+        packed, scales, _ = bnb.functional.int8_vectorwise_quant(weight.half())
+        layer.weight = bnb.nn.Int8Params(packed, requires_grad=False, has_fp16_weights=False, CB=packed, SCB=scales)
     if linear.bias is not None:
         layer.bias = random_parameter("bias", linear.bias, device)
     layer.requires_grad_(requires_grad=False)
