@@ -108,6 +108,7 @@ def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tup
             data_collator=collator(tokenizer_of(base), base if base.config.is_encoder_decoder else None),
             callbacks=[callback],
         )
+        meter.reset()
         loss = trainer.train().training_loss
         if chosen.output:
             trainer.save_model()
