@@ -21,18 +21,16 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from autobatch.export.chosen import Chosen
 from autobatch.export.frozen import save
-from autobatch.export.verify import Unrecorded
-from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine import fingerprint
-from autobatch.machine.gpus import list_gpus, open_device
-from autobatch.request import Limits, Plan
+from autobatch.machine.gpus import list_gpus
+from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import parse_bytes
-from autobatch.verdict import Verdict
+from autobatch.verdict import Measurements
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
 from benchmarks.forks import import_once, in_fork, tail
@@ -41,6 +39,7 @@ WORST_ERROR = 0.06
 MEDIAN_ERROR = 0.03
 PEAK_ERROR = 0.02
 REPEAT_FACTOR = 1.5
+PROBE_S = 180.0
 EPOCH_SHARE = 0.9
 """Samples of the data set, as a share of those that a real run trains on."""
 TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
@@ -69,6 +68,14 @@ CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
 }
 """Model and settings by name."""
 DEFAULT = tuple(name for name in CONFIGS if name != "demo-8x2")
+
+
+class Outcome(NamedTuple):
+    """What a probe came to."""
+
+    kind: str
+    measurements: Measurements
+    seconds: float
 
 
 @dataclass
@@ -137,17 +144,26 @@ def workload_of(preset: str, configuration: Configuration, path: Path | None, st
     return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
 
 
-def probe(workload: Workload, configuration: Configuration, options: argparse.Namespace, folder: str) -> Verdict:
-    """Run the probe in a process of its own."""
-    gpus = list_gpus() if options.device != "cpu" else []
-    with ProbeRunner(
-        workload,
-        device=options.device,
-        limits=Limits(device_bytes=options.gpu_memory),
-        work_dir=folder,
-        gpu=open_device(0) if gpus else None,
-    ) as runner:
-        return runner.run(configuration, Plan(options.purpose, max_seconds=180.0), Unrecorded())
+def probe(workload: Workload, configuration: Configuration, options: argparse.Namespace, folder: str) -> Outcome:
+    """Run the probe in a fork of this process, as a search runs it in a fork of its preloaded parent."""
+    limits, plan = Limits(device_bytes=options.gpu_memory), Plan(options.purpose, max_seconds=PROBE_S)
+    request = ProbeRequest(workload, configuration, plan, limits, options.device, folder)
+    Path(folder, "request.json").write_text(request.to_json())
+    begun, log = time.monotonic(), Path(folder, "log.txt")
+    in_fork(partial(_run_child, folder), log, PROBE_S)
+    seconds, written = time.monotonic() - begun, Path(folder, "outcome.json")
+    if not written.exists():
+        return Outcome("no_verdict", Measurements(), seconds)
+    told = json.loads(written.read_text())
+    flags = [name for name, holds in told.get("flags", {}).items() if holds]
+    kind = "ok" if told["status"] == "ok" and not flags else ",".join(flags) or told["error"]["type"]
+    return Outcome(kind, Measurements.from_dict(told["measurements"]), seconds)
+
+
+def _run_child(folder: str) -> None:
+    from autobatch.probe import child
+
+    child.main(folder)
 
 
 def real_run(best: Path, steps: int, figures: Path) -> None:
@@ -162,10 +178,9 @@ def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], 
     configuration = Configuration({**settings, "dataloader_num_workers": options.workers})
     workload = workload_of(preset, configuration, options.data, options.steps)
     with TemporaryDirectory() as folder:
-        verdict = probe(workload, configuration, options, folder)
-        found = verdict.measurements
-        row = Row(name, str(verdict.kind), verdict.duration_s)
-        if not verdict.ok:
+        kind, found, seconds = probe(workload, configuration, options, folder)
+        row = Row(name, kind, seconds)
+        if kind != "ok":
             return row
         row.probed_step_s, row.probed_rel_error = found.step_s, found.micro_step_rel_error
         row.probed_peak_bytes, row.steps_timed = found.device_peak_used_bytes, found.steps_timed
