@@ -47,9 +47,10 @@ def contend(folder: Path, searches: int, starts: int, seed: int = 0) -> Line:
         victim = generator.choice(sorted(living))
         if generator.random() < _KILL_SHARE:
             os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
+        status = os.waitpid(victim, 0)[1]
         living.remove(victim)
-        tally.add(board.problem())
+        failed = None if os.WIFSIGNALED(status) or status == 0 else f"a search failed: {status}"
+        tally.add(board.problem() or failed, lost=failed is None)
     for pid in living:
         os.waitpid(pid, 0)
     tally.notes = {"owners": board.owners}
@@ -100,10 +101,12 @@ class Board:
 def _fork_search(folder: Path, board: Board, seed: float) -> int:
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
             _search(folder, board, random.Random(seed))
+            code = 0
         finally:
-            os._exit(1)
+            os._exit(code)
     return pid
 
 
