@@ -11,7 +11,7 @@ from autobatch import attributes
 from autobatch.store import rows
 from autobatch.store.database import Database
 from autobatch.store.ledger import Ledger
-from autobatch.store.orphans import kill_orphans
+from autobatch.store.orphans import PATIENCE_S, kill_orphans
 from autobatch.store.owner import Process
 from autobatch.store.rows import Event, Probe
 from autobatch.verdict import Kind, Verdict
@@ -69,6 +69,7 @@ def _close_dead(database: Database) -> Iterator[Probe]:
     for owner_id, owner in owners.items():
         if _is_alive(database, owner_id, owner):
             continue
+        _await_programs(database, owner_id)
         with database.reading() as connection:
             in_flight = rows.in_flight_of(connection, owner_id)
         for probe in in_flight:
@@ -76,6 +77,16 @@ def _close_dead(database: Database) -> Iterator[Probe]:
         kill_orphans(owner, None)
         with database.transaction() as connection:
             rows.end_owner(connection, owner_id)
+
+
+def _await_programs(database: Database, owner_id: int) -> None:
+    """Wait for what a search was starting when it was killed: it bears our mark only once its program has begun.
+
+    Until then it holds the search's descriptors, and with them the owner's byte.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while database.mark.is_held(owner_id) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _close(database: Database, probe: Probe, owner: Process) -> Iterator[Probe]:

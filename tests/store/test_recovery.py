@@ -93,6 +93,22 @@ def test_orphans_are_killed_though_no_probe_was_in_flight(path, begin, killed):
     assert proc.marked(f"{MARK}={pid}-") == []
 
 
+def test_a_process_that_was_just_being_started_is_found_too(path, begin, killed):
+    def act():
+        ledger = Ledger.open(path)
+        begin(ledger)
+        environment = {**os.environ, MARK: f"{os.getpid()}-x"}
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os.execvpe("sleep", ["sleep", "600"], environment)
+
+    pid = killed(act)
+    with Ledger.open(path) as ledger:
+        [probe] = close_dead(ledger)
+    assert len(probe.verdict.evidence["orphans_killed"]) == 1
+    assert proc.marked(f"{MARK}={pid}-") == []
+
+
 def test_what_a_living_search_has_in_flight_is_left_alone(path, ledger, begin):
     begin(ledger)
     with Ledger.open(path) as other:
