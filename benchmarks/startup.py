@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -147,6 +148,8 @@ def main() -> int:
         "command": sys.argv[1:],
         "date": time.strftime("%Y-%m-%d"),
         "device": gpu.gpu.name if gpu else "cpu",
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "load": os.getloadavg()[0],
         "model": options.model,
         "configuration": configuration.to_dict(),
     }

@@ -64,9 +64,10 @@ def unsupervised(evidence: Evidence, _: Limits) -> Finding | None:
 
 
 def stopped_for_memory(evidence: Evidence, _: Limits) -> Finding | None:
-    """We ended it just before the host's limit."""
-    if evidence.stopped == "memory" and evidence.outcome is None:
-        return Kind.WATCHDOG_MEMORY, CERTAIN
+    """Find that we ended it just before the host's limit, or before its neighbours reached the container's."""
+    kinds = {"memory": Kind.WATCHDOG_MEMORY, "squeezed": Kind.HOST_OOM_ANCESTOR}
+    if evidence.outcome is None and evidence.stopped in kinds:
+        return kinds[evidence.stopped], CERTAIN
     return None
 
 

@@ -79,7 +79,8 @@ class Probe:
         journal.started(self._facts(pid, before))
         group = self._group
         shared = self._parent.inherited_bytes if group is not None else 0
-        subject = Subject(pid, self._folder, group, self._tree if group is not None else self._tree_and_parent, shared)
+        tree = self._tree if group is not None else self._tree_and_parent
+        subject = Subject(pid, self._folder, group, tree, shared, self._guards.limit_bytes)
         watchdog = Watchdog(self._tree_and_parent, self._guards.limit_bytes) if group is None else None
         watch = Watch(
             subject,

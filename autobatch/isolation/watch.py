@@ -13,7 +13,7 @@ from pathlib import Path
 from autobatch.isolation import proc
 from autobatch.isolation.cgroup import ProbeGroup
 from autobatch.isolation.device import DeviceWatch
-from autobatch.isolation.watchdog import POLL_S, Watchdog
+from autobatch.isolation.watchdog import POLL_S, Watchdog, headroom_bytes
 from autobatch.request import Journal
 
 _GROUP_POLL_S = 0.05
@@ -21,6 +21,8 @@ _SLOW_S = 0.25
 _JOURNAL_S = 1.0
 _OOM_GRACE_S = 6.0
 """A DataLoader notices a dead worker within 5 s; after this a probe that lost a process is ended."""
+_KEPT_BYTES = 192 << 20
+"""Room in the container below which a probe goes that has not had its own share yet: one core fills it in 80 ms."""
 _BUSY_SHARE = 0.02
 """Of one core: a tree that uses less is idle."""
 
@@ -53,6 +55,8 @@ class Subject:
     """Returns its processes, workers and escapees included."""
     shared_bytes: int
     """Memory it shares with its parent, charged there."""
+    limit_bytes: int
+    """What it may have, `shared_bytes` included."""
 
 
 class Watch:
@@ -98,7 +102,8 @@ class Watch:
         now = time.monotonic()
         if self._watchdog is not None and self._watchdog.must_stop():
             return "memory"
-        self._sample_group()
+        if self._sample_group():
+            return "squeezed"
         if now >= self._next_slow:
             self._next_slow = now + _SLOW_S
             self._sample_slowly(now)
@@ -122,14 +127,17 @@ class Watch:
         states = {now.state for pid in self._subject.tree() if (now := proc.stat(pid)) is not None}
         self.seen.states = "".join(sorted(states))
 
-    def _sample_group(self) -> None:
+    def _sample_group(self) -> bool:
+        """Read its cgroup; tell whether neighbours are about to take what it was promised, and us with it."""
         group = self._subject.group
         if group is None:
-            return
+            return False
         held = group.memory.working_set_bytes() + self._subject.shared_bytes
         self.seen.host_peak_bytes = max(self.seen.host_peak_bytes, held)
         if self.seen.oom_at is None and group.counters().get("memory.oom_kill", 0) > 0:
             self.seen.oom_at = time.monotonic()
+        room = headroom_bytes()
+        return room < _KEPT_BYTES and room < self._subject.limit_bytes - held
 
     def _sample_slowly(self, now: float) -> None:
         tree = self._subject.tree()

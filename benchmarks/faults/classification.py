@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.isolation import cgroup, proc
+from autobatch.isolation.cgroup_memory import write
 from autobatch.isolation.parent import PreloadedParent
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine.gpus import list_gpus, open_device
@@ -85,6 +86,11 @@ def possible() -> list[Case]:
     return [case for case in CASES if has_card or not case.cuda]
 
 
+def _entry(case: Case) -> str:
+    module, _, function = case.entry.rpartition(":")
+    return f"benchmarks.faults.classification_{module or 'entries'}:{function}"
+
+
 @contextmanager
 def both_parents(folder: Path) -> Iterator[list[PreloadedParent]]:
     """Yield a preloaded parent and a bare one, for all cases."""
@@ -115,7 +121,7 @@ def _provoke(case: Case, folder: Path, parent: PreloadedParent) -> Result:
         gpu=open_device(0) if case.cuda else None,
         work_dir=folder,
         parent=parent,
-        entry=f"benchmarks.faults.classification_entries:{case.entry}",
+        entry=_entry(case),
         **options,
     ) as runner:
         journal = Journal(case)
@@ -132,6 +138,7 @@ def _provoke_inside(case: Case, folder: Path, count: int) -> list[Result]:
         group = cgroup.create(f"faults-{folder.name}-{index}", INSIDE_BYTES)
         if group is None:
             break
+        _let_the_kernel_choose(group.memory.directory)
         command = [
             sys.executable,
             "-m",
@@ -147,6 +154,12 @@ def _provoke_inside(case: Case, folder: Path, count: int) -> list[Result]:
         group.remove()
         results.append(Result(**json.loads(output)))
     return results
+
+
+def _let_the_kernel_choose(container: Path) -> None:
+    """Undo `memory.oom.group`, which our own cgroups have: a container that has it dies whole."""
+    if (container / "memory.oom.group").exists():
+        write(container / "memory.oom.group", 0)
 
 
 def _inside(fault: str, folder: str) -> None:

@@ -31,7 +31,7 @@ class Case:
 
     Attributes:
         fault: what is done, in words.
-        entry: function of `classification_entries`.
+        entry: function of `classification_entries`, or `card:` and one of `classification_card`.
         right: verdicts that the evidence allows, cgroup v1 and v2; on v2 the kernel takes the whole group at once.
         options: of the runner.
         hook: called with the facts of the first sample, while the probe runs.
@@ -117,10 +117,10 @@ CASES = (
     Case("control: 95 % of the limit, allowed", "nearly_all", (Kind.OK,), {"limits": _FILLS}),
     Case("control: 95 % of the limit, above the safe share", "nearly_all", (Kind.OVER_LIMIT,), _CGROUP),
     Case("control: runs", "fine", (Kind.OK,)),
-    Case("CUDA, training", "cuda_full", (Kind.CUDA_OOM_TRAIN,), cuda=True, **_TORCH),
-    Case("CUDA, evaluation", "cuda_full_in_eval", (Kind.CUDA_OOM_EVAL,), cuda=True, **_TORCH),
-    Case("CUDA, poisoned context", "cuda_assert", (Kind.CUDA_POISONED,), cuda=True, **_TORCH),
-    Case("control: CUDA runs", "cuda_fine", (Kind.OK,), cuda=True, **_TORCH),
+    Case("CUDA, training", "card:cuda_full", (Kind.CUDA_OOM_TRAIN,), cuda=True, **_TORCH),
+    Case("CUDA, evaluation", "card:cuda_full_in_eval", (Kind.CUDA_OOM_EVAL,), cuda=True, **_TORCH),
+    Case("CUDA, poisoned context", "card:cuda_assert", (Kind.CUDA_POISONED,), cuda=True, **_TORCH),
+    Case("control: CUDA runs", "card:cuda_fine", (Kind.OK,), cuda=True, **_TORCH),
 )
 OUT_OF_MEMORY = frozenset(
     {

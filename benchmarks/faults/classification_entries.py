@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import itertools
 import mmap
 import os
 import resource
@@ -375,42 +374,3 @@ def crashes(_: str) -> int:
     """Read where there is nothing."""
     ctypes.string_at(0)
     return 0
-
-
-# the card
-
-
-@entry("worst_case")
-def cuda_full(_: Path) -> None:
-    """Take more of the card than there is, in training."""
-    _fill_card()
-
-
-@entry("eval")
-def cuda_full_in_eval(_: Path) -> None:
-    """Take more of the card than there is, in evaluation."""
-    _fill_card()
-
-
-def _fill_card() -> None:
-    import torch
-
-    _HELD.extend(torch.ones(256 * MIB, device="cuda") for _ in itertools.count())
-
-
-@entry("worst_case")
-def cuda_assert(_: Path) -> None:
-    """Index beyond a tensor on the card: an assertion in a kernel."""
-    import torch
-
-    table = torch.zeros(4, 4, device="cuda")
-    torch.nn.functional.embedding(torch.tensor([10], device="cuda"), table)
-    torch.cuda.synchronize()
-
-
-@entry("typical")
-def cuda_fine(_: Path) -> None:
-    """Use the card, and end well."""
-    import torch
-
-    torch.ones(MIB, device="cuda").sum().item()

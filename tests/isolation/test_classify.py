@@ -62,6 +62,7 @@ TABLE = [
     (V1 | KILLED | {"counters": {"vmstat.oom_kill": 2}}, Kind.KILLED, CERTAIN),
     (V1 | KILLED | {"counters": {"memory.max": 1}}, Kind.KILLED, CERTAIN),
     (KILLED | {"stopped": "memory"}, Kind.WATCHDOG_MEMORY, CERTAIN),
+    (V2 | KILLED | {"stopped": "squeezed"}, Kind.HOST_OOM_ANCESTOR, CERTAIN),
     # DataLoader workers
     (
         V1 | {"outcome": failed(LOADER), "counters": {"memory.oom_kill": 1, "memory.max": 1}},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autobatch.errors import MachineError
-from autobatch.isolation import cgroup, proc
+from autobatch.isolation import cgroup, proc, watch
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import ALLOCATOR, Configuration
 from autobatch.verdict import Kind
@@ -157,6 +157,16 @@ def test_a_folder_that_cannot_be_written_is_said(make_runner, journal, monkeypat
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(MachineError, match="No space left on device"):
         runner.run(Configuration(), PLAN, journal)
+
+
+def test_a_probe_goes_before_its_neighbours_fill_the_container(make_runner, journal, monkeypatch):
+    runner = make_runner("scatter", limits=Limits(host_bytes=GIB))
+    runner.parent.ensure()
+    rooms = iter([8 * GIB, 8 * GIB, GIB])
+    monkeypatch.setattr(watch, "headroom_bytes", lambda: next(rooms, 100 << 20))
+    verdict = runner.run(Configuration(), PLAN, journal)
+    assert verdict.kind == Kind.HOST_OOM_ANCESTOR
+    assert journal.intents == ["squeezed"]
 
 
 def test_a_users_exception_is_kept(make_runner, journal):
