@@ -24,7 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from autobatch.daemon import control, places
+from autobatch.daemon import control, presence
+from autobatch.daemon.standing import status
 from autobatch.isolation import proc
 
 _SPACE = [
@@ -49,7 +50,7 @@ def submit(database: Path, seed: int) -> int:
 
 def searches(database: Path) -> Standing:
     """Return how every search stands."""
-    return {one["search"]: dict(one) for one in control.status(database)["searches"]}
+    return {one["search"]: dict(one) for one in status(database)["searches"]}
 
 
 def wait(database: Path, until: Callable[[Standing], bool], limit_s: float) -> Standing:
@@ -64,10 +65,10 @@ def wait(database: Path, until: Callable[[Standing], bool], limit_s: float) -> S
 
 def kill_daemon(database: Path) -> None:
     """SIGKILL the daemon, and start another."""
-    found = places.holder(database)
+    found = presence.find(database)
     if found is not None and found.pid is not None:
         os.kill(found.pid, signal.SIGKILL)
-        while places.holder(database) is not None:
+        while presence.find(database) is not None:
             time.sleep(0.02)
     control.start(database)
 
@@ -128,7 +129,7 @@ def scenario(folder: Path) -> dict[str, Any]:
 def _victims(database: Path) -> list[tuple[str, int]]:
     """Return what may be killed now: the daemon, preloaded parents, probes."""
     found: list[tuple[str, int]] = []
-    holder = places.holder(database)
+    holder = presence.find(database)
     if holder is not None and holder.pid is not None:
         found += [("daemon", holder.pid)] * 6
     for one in searches(database).values():

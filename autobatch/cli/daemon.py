@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autobatch.store.queue import Wish
+from autobatch.store.entry import Wish
 
 _DATABASE = click.option(
     "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
@@ -36,11 +38,13 @@ def run(db: Path) -> None:
 @_DATABASE
 def start(db: Path) -> None:
     """Start in the background."""
-    from autobatch.daemon import control, places
+    from autobatch.daemon import control, places, presence
 
-    before = places.holder(db)
+    is_new, before = not db.exists(), presence.find(db)
     found = control.start(db)
     click.echo(f"The daemon {'runs already' if before else 'is started'}: process {found.pid}, log {places.log(db)}")
+    if is_new:
+        click.echo(f"{db} is new: `autobatch search --detach ...` queues a search.")
 
 
 @daemon.command()
@@ -51,31 +55,47 @@ def stop(db: Path, *, now: bool) -> None:
     from autobatch.daemon import control
 
     when = "now" if now else "after the probes at work"
-    click.echo(
-        f"The daemon ends {when}." if control.stop(db, now=now) else f"No daemon works on {db}; nothing changed."
-    )
+    is_told = control.stop(db, now=now)
+    click.echo(f"The daemon ends {when}." if is_told else f"No daemon works on {db}; nothing changed.")
 
 
 @daemon.command()
 @_DATABASE
 def unit(db: Path) -> None:
     """Print a systemd unit for this database."""
-    from autobatch.daemon import control
+    from autobatch.daemon.unit import unit as text_of
 
-    click.echo(control.unit(db), nl=False)
+    click.echo(text_of(db), nl=False)
 
 
 def _print_status(state: dict[str, Any]) -> None:
-    from autobatch.units import format_duration
-
     found = state["daemon"]
     click.echo(f"daemon: process {found['pid']}" if found else "daemon: none; `autobatch daemon start` starts it")
+    if state["trouble"]:
+        click.echo(f"trouble: {state['trouble']}")
     for one in state["searches"]:
-        speed = f", {one['samples_per_s']:.3g} samples/s chosen" if one["samples_per_s"] else ""
-        reason = f" - {one['reason']}" if one["reason"] else ""
-        used = f"{format_duration(one['worked_s'])} of {format_duration(one['budget_s'])} used"
-        where = f" on {one['device']}" if one["device"] else ""
-        click.echo(f"{one['search']:>4}  {one['state']:<9} {one['model']}{where}, {used}{speed}{reason}")
+        click.echo(_line(one))
+    if not state["searches"]:
+        click.echo("The queue is empty.")
+
+
+def _line(one: dict[str, Any]) -> str:
+    from autobatch.review.words import number
+    from autobatch.units import format_duration
+
+    where = f" on {one['device']}" if one["device"] else ""
+    parts = [f"{format_duration(one['worked_s'])} of {format_duration(one['budget_s'])} used"]
+    parts += [f"{one['trials']} trials"] if one["trials"] else []
+    if one["samples_per_s"]:
+        parts.append(f"{number(one['samples_per_s'])} samples/s chosen")
+    elif one["best_samples_per_s"]:
+        parts.append(f"{number(one['best_samples_per_s'])} samples/s so far")
+    if one["probing_since"]:
+        parts.append(f"in a probe for {format_duration(max(0.0, time.time() - one['probing_since']))}")
+    # what a running search is wanted to do next
+    wanted = f" ({one['wanted']} wanted)" if one["worker"] and one["wanted"] != Wish.RUN else ""
+    reason = f" - {one['reason']}" if one["reason"] else ""
+    return f"{one['search']:>4}  {one['state'] + wanted:<9} {one['model']}{where}: {', '.join(parts)}{reason}"
 
 
 @click.command()
@@ -84,19 +104,20 @@ def _print_status(state: dict[str, Any]) -> None:
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until interrupted.")
 def status(db: Path, *, as_json: bool, watch: bool) -> None:
     """Show the daemon and its searches."""
-    from autobatch.daemon import control
+    from autobatch.daemon.standing import status as read
 
-    while True:
-        state = control.status(db)
-        if watch and not as_json:
-            click.clear()
-        if as_json:
-            click.echo(json.dumps(state, ensure_ascii=False))
-        else:
-            _print_status(state)
-        if not watch:
-            return
-        time.sleep(2)
+    with _until_interrupted():
+        while True:
+            state = read(db)
+            if watch and not as_json:
+                click.clear()
+            if as_json:
+                click.echo(json.dumps(state, ensure_ascii=False))
+            else:
+                _print_status(state)
+            if not watch:
+                return
+            time.sleep(2)
 
 
 @click.command()
@@ -104,36 +125,35 @@ def status(db: Path, *, as_json: bool, watch: bool) -> None:
 @_JSON
 def queue(db: Path, *, as_json: bool) -> None:
     """List the searches that are not over."""
-    from autobatch.daemon import control
+    from autobatch.daemon.standing import status as read
 
-    items = [control.describe(item) for item in control.open_queue(db).items(unfinished=True)]
+    state = read(db, unfinished=True)
     if as_json:
-        click.echo(json.dumps(items, ensure_ascii=False))
-    elif not items:
-        click.echo("The queue is empty.")
+        click.echo(json.dumps(state["searches"], ensure_ascii=False))
     else:
-        _print_status({"daemon": control.status(db)["daemon"], "searches": items})
+        _print_status(state)
 
 
 @click.command()
 @_DATABASE
-@click.option("--follow", "-f", is_flag=True, help="Go on printing as it grows, until interrupted.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as it grows, until the search is over or you interrupt.")
 @click.argument("search", type=int, required=False)
 def logs(db: Path, search: int | None, *, follow: bool) -> None:
     """Print the log of a search of the queue; without a number, the daemon's."""
-    from autobatch.daemon import places
-    from autobatch.errors import UsageError
+    from autobatch.daemon.reading import lines
 
-    path = places.log(db, search)
-    if not path.exists():
-        message = f"There is no log {path}."
-        raise UsageError(message, "`autobatch status` lists the searches; one that has not begun has none.")
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        while True:
-            click.echo(stream.read(), nl=False)
-            if not follow:
-                return
-            time.sleep(0.5)
+    with _until_interrupted():
+        for text in lines(db, search, follow=follow):
+            click.echo(text, nl=False)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Let Ctrl-C end what only looks on: nothing is interrupted by that."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo()
 
 
 def _wish_command(name: str, wanted: Wish, text: str) -> click.Command:

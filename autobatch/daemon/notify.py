@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
+
+_ADDRESS = "NOTIFY_SOCKET"
+_VARIABLES = frozenset({_ADDRESS, "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 
 def notify(text: str) -> None:
     """Send one message in the form of sd_notify(3), for example `READY=1`."""
-    address = os.environ.get("NOTIFY_SOCKET")
+    address = os.environ.get(_ADDRESS)
     if not address:
         return
     if address.startswith("@"):
@@ -19,3 +23,8 @@ def notify(text: str) -> None:
             channel.sendall(text.encode())
         except OSError:
             return  # nobody listens any more: no reason to stop working
+
+
+def without_notification(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a child, which must not speak to systemd in our name."""
+    return {name: value for name, value in environment.items() if name not in _VARIABLES}

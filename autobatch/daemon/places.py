@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from pathlib import Path
 
-from autobatch.errors import MachineError
-from autobatch.store.lock import GpuLock, Holder, holder_of
+from autobatch.errors import DatabaseError
 
 
 def folder(database: Path) -> Path:
-    """Return the folder of logs of a database's queue, made where it is missing."""
-    path = Path(f"{database.resolve()}.queue")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+    """Return the folder of logs of a database's queue; it need not be there yet."""
+    return Path(f"{database.resolve()}.queue")
 
 
 def log(database: Path, entry_id: int | None = None) -> Path:
@@ -28,26 +23,32 @@ def done_log(database: Path, entry_id: int) -> Path:
     return folder(database) / f"{entry_id}.on-done.log"
 
 
+def record(database: Path) -> Path:
+    """Return the file in which the daemon at work says which process it is."""
+    return folder(database) / "daemon.json"
+
+
 def open_log(path: Path) -> int:
-    """Return a descriptor that appends to a log, private to its user."""
+    """Return a descriptor that appends to a log, private to its user.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def lock(database: Path) -> GpuLock:
-    """Return the lock that makes a database's daemon the only one."""
-    name = hashlib.sha256(str(database.resolve()).encode()).hexdigest()[:16]
-    return GpuLock(f"daemon-{name}")
+def check(database: Path) -> None:
+    """Check that a daemon may work on a database here.
 
+    Raises:
+        DatabaseError: its folder is not there, or it is another user's.
 
-def holder(database: Path) -> Holder | None:
-    """Return the daemon at work on a database, or None: a lock outlives nobody, so nothing stale can be found."""
-    wanted = lock(database)
-    with contextlib.suppress(MachineError):
-        wanted.acquire()
-        wanted.release()
-        return None
-    descriptor = os.open(wanted.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return holder_of(descriptor, wanted.path)
-    finally:
-        os.close(descriptor)
+    """
+    if not database.resolve().parent.is_dir():
+        message = f"The folder of {database} does not exist."
+        raise DatabaseError(message, "Make it first, or name another database with --db.")
+    if database.exists() and database.stat().st_uid != os.geteuid():
+        message = f"{database} belongs to another user."
+        raise DatabaseError(message, "Only its own user may give its daemon commands; name another with --db.")

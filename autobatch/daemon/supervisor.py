@@ -7,25 +7,35 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from autobatch.daemon import places
-from autobatch.daemon.notify import notify
+from autobatch.daemon import places, presence
+from autobatch.daemon.assign import Devices, taken_by
+from autobatch.daemon.notify import notify, without_notification
+from autobatch.daemon.words import say
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.machine.gpus import list_gpus
+from autobatch.store.connection import identity
 from autobatch.store.database import Database
-from autobatch.store.queue import Item, Queue, State, Wish
+from autobatch.store.entry import AT_WORK, Item, State, Wish
+from autobatch.store.orphans import kill_orphans
+from autobatch.store.queue import Queue
 
 TICK_S = 1.0
-LARGEST_STARTS = 20
-"""A search whose process died this often is given up."""
-BACK_OFF_S = (1.0, 300.0)
-"""Wait before a search that did not end well is started again: doubled each time, between these."""
+LARGEST_SETBACKS = 10
+"""A search whose process died this often, with no probe finished in between, is given up."""
 KILL_S = 20.0
 """From the second signal to SIGKILL: a probe's tree is ended in this time."""
+
+
+def worker_command(database: Path, item: Item, shares: int) -> list[str]:
+    """Return the command that works on a claimed entry."""
+    numbers = map(str, (item.entry_id, item.starts, shares))
+    return [sys.executable, "-m", "autobatch.daemon.worker", str(database), *numbers]
 
 
 @dataclass
@@ -33,106 +43,153 @@ class Supervisor:
     """Works a queue until it is told to end.
 
     Attributes:
-        database: with the queue in it.
+        database: with the queue in it; it is made where nothing is expected there.
         tick_s: seconds between two looks at the queue.
+        command: makes the command that works on an entry: database, entry, searches that share the host's memory.
 
     """
 
     database: Path
     tick_s: float = TICK_S
+    command: Callable[[Path, Item, int], list[str]] = worker_command
     _signals: int = field(default=0, init=False)
     _children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
-    _not_before: dict[int, float] = field(default_factory=dict, init=False)
+    _trouble: str = field(default="", init=False)
 
     def run(self) -> None:
         """Work until a signal: the first lets the probes at work end, the second does not.
 
         Raises:
-            MachineError: another daemon is at work on this database.
+            DatabaseError: the database cannot be used, or was replaced while in use.
+            MachineError: another daemon is at work on it.
 
         """
-        with places.lock(self.database):
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
-            self._queue = Queue(Database(self.database))
-            notify("READY=1")
-            while not self._signals:
-                self._guarded_tick()
-                time.sleep(self.tick_s)
-            notify("STOPPING=1")
-            self._drain()
+        places.check(self.database)
+        self.database = self.database.resolve()
+        database = Database(self.database)
+        try:
+            presence.take(database)
+            self._queue = Queue(database)
+            self._file = identity(self.database)
+            self._work()
+        finally:
+            database.close()
+
+    def _work(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        say(f"daemon: process {os.getpid()} works the queue of {self.database}")
+        notify("READY=1")
+        while not self._signals:
+            self._guarded_tick()
+            time.sleep(self.tick_s)
+        notify("STOPPING=1")
+        self._drain()
+        say("daemon: ends")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's
         self._signals += 1
 
     def _guarded_tick(self) -> None:
-        """Look at the queue once; a full disk or a lost driver is waited out."""
+        """Look at the queue once; a full disk or a lost driver is waited out, and said once."""
         notify("WATCHDOG=1")
         try:
             self._tick()
-        except (DatabaseError, MachineError) as error:
-            sys.stderr.write(f"{error.what} {error.do}\n")
-            time.sleep(self.tick_s)
+        except (DatabaseError, MachineError, OSError) as error:
+            if identity(self.database) != self._file:
+                raise
+            self._note(str(error))
+        else:
+            self._note("")
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            say(f"daemon: {trouble or 'goes on'}")
+            self._trouble = trouble
 
     def _tick(self) -> None:
         self._reap()
-        items = self._queue.items(unfinished=True)
-        for item in items:
-            self._look_after(item)
-        self._start_what_can_run(items)
+        for item in self._queue.items(unfinished=True):
+            if item.state in AT_WORK and not self._is_at_work(item):
+                self._take_note(item.entry_id)
+        self._start_what_can_run(self._queue.items(unfinished=True))
 
     def _reap(self) -> None:
+        """Reap whatever ended: where we are a container's first process, what others left too."""
+        while self._children or os.getpid() == 1:
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    break
+            except ChildProcessError:
+                break
         self._children = {key: child for key, child in self._children.items() if child.poll() is None}
 
-    def _look_after(self, item: Item) -> None:
-        if item.state is State.QUEUED or self._is_at_work(item):
-            return
-        # the worker may have ended between the two looks: what it wrote last counts
-        now = self._queue.item(item.entry_id)
-        if now.state not in {State.RUNNING, State.PAUSED} or self._is_at_work(now):
-            return
-        if now.wanted in {Wish.CANCEL, Wish.STOP}:
-            state = State.CANCELLED if now.wanted is Wish.CANCEL else State.STOPPED
-            self._queue.finish(item.entry_id, state, "its process had died")
-        elif now.starts >= LARGEST_STARTS:
-            self._queue.finish(item.entry_id, State.FAILED, f"its process died {now.starts} times: see its log")
-        else:
-            self._queue.finish(item.entry_id, State.QUEUED, "its process died; it goes on where it was")
-
     def _is_at_work(self, item: Item) -> bool:
-        return item.entry_id in self._children or (item.worker is not None and item.worker.is_alive)
+        return item.entry_id in self._children or item.has_living_worker
+
+    def _take_note(self, entry_id: int) -> None:
+        """Put back an entry whose process has died, after what that left running is ended."""
+        # it may have ended well between the two looks: what it wrote last counts
+        item = self._queue.item(entry_id)
+        if item.state not in AT_WORK or self._is_at_work(item):
+            return
+        if item.worker is not None:
+            kill_orphans(item.worker, None)
+        say(f"search {entry_id}: its process is gone ({item.state})")
+        restarted = item.worker is not None and item.worker.boot_id != proc.boot_id()
+        if item.state is State.FINISHING:
+            text = f"nobody saw how its command ended: see {places.done_log(self.database, entry_id)}"
+            self._queue.end(item, State.DONE, text)
+        elif restarted:
+            self._queue.put_back(item, "the machine was restarted; it goes on where it was")
+        elif item.wanted is Wish.RUN and item.setbacks + 1 >= LARGEST_SETBACKS:
+            text = f"its process died {item.setbacks + 1} times in a row: see `autobatch logs {entry_id}`"
+            self._queue.end(item, State.FAILED, text)
+        else:
+            self._queue.put_back(item, "its process died; it goes on where it was", setback=True)
 
     def _start_what_can_run(self, items: list[Item]) -> None:
-        waiting = [item for item in items if item.state is State.QUEUED and item.wanted is Wish.RUN]
-        if not waiting:
+        waiting = [item for item in items if item.state in {State.QUEUED, State.PAUSED} and item.wanted is Wish.RUN]
+        ready = [item for item in waiting if item.retry_at is None or item.retry_at <= time.time()]
+        if not ready:
             return
-        devices = [f"cuda:{gpu.index}" for gpu in list_gpus()] or ["cpu"]
-        taken = {item.device for item in items if item.state in {State.RUNNING, State.PAUSED}}
-        for item in waiting:
-            device = _device(str(item.job.get("device", "auto")), [d for d in devices if d not in taken], taken)
-            if device and time.monotonic() >= self._not_before.get(item.entry_id, 0.0):
-                taken.add(device)
-                self._start(item, device, len(devices))
+        devices, taken = _devices(), taken_by(items)
+        for item in ready:
+            device, reason = devices.choose(item, taken)
+            if device is None:
+                if reason != item.reason:
+                    self._queue.change(item, reason=reason)
+            elif (claimed := self._queue.claim(item, device)) is not None:
+                taken[device] = item.entry_id
+                self._start(claimed, devices.shares(items))
 
-    def _start(self, item: Item, device: str, shares: int) -> None:
-        if not self._queue.claim(item.entry_id, device):
-            return
-        pause = min(BACK_OFF_S[1], BACK_OFF_S[0] * 2**item.starts)
-        self._not_before[item.entry_id] = time.monotonic() + pause
-        log = places.open_log(places.log(self.database, item.entry_id))
-        command = [sys.executable, "-m", "autobatch.daemon.worker", str(self.database), str(item.entry_id), str(shares)]
+    def _start(self, item: Item, shares: int) -> None:
         try:
-            self._children[item.entry_id] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        finally:
-            os.close(log)
+            log = places.open_log(places.log(self.database, item.entry_id))
+            try:
+                self._children[item.entry_id] = subprocess.Popen(
+                    self.command(self.database, item, shares),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=without_notification(os.environ),
+                    start_new_session=True,
+                )
+            finally:
+                os.close(log)
+        except OSError as error:
+            self._queue.put_back(item, f"its process cannot be started: {error.strerror}", setback=True)
+        else:
+            say(f"search {item.entry_id}: starts on {item.device}, process {self._children[item.entry_id].pid}")
 
     def _workers(self) -> list[int]:
+        """Return the processes to be ended: a search's command for its end is let be by the first signal."""
         items = self._queue.items(unfinished=True)
+        items = [item for item in items if item.state is not State.FINISHING or self._signals > 1]
         adopted = [item.worker.pid for item in items if item.worker is not None and item.worker.is_alive]
-        return sorted({*adopted, *(child.pid for child in self._children.values())})
+        started = [self._children[item.entry_id].pid for item in items if item.entry_id in self._children]
+        return sorted({*adopted, *started})
 
     def _drain(self) -> None:
         """Have every worker end after its probe; when asked again, at once; at last, kill what is left."""
@@ -140,8 +197,9 @@ class Supervisor:
         while workers := self._workers():
             notify("WATCHDOG=1")
             if told < min(2, self._signals):
-                told += 1
-                proc.kill(workers, signal.SIGTERM)
+                told = min(2, self._signals)
+                say(f"daemon: ends {'now' if told > 1 else 'after the probes at work'}")
+                proc.kill(workers, signal.SIGINT if told > 1 else signal.SIGTERM)
                 deadline = time.monotonic() + KILL_S if told > 1 else deadline
             if time.monotonic() > deadline:
                 proc.kill([pid for worker in workers for pid in (*proc.descendants(worker), worker)])
@@ -149,9 +207,8 @@ class Supervisor:
             self._reap()
 
 
-def _device(asked: str, free: list[str], taken: set[str | None]) -> str | None:
-    """Return the device for a search: the one it asks for if that is free, or the first free one for `auto`."""
-    if asked == "auto":
-        return free[0] if free else None
-    wanted = "cuda:0" if asked == "cuda" else asked
-    return None if wanted in taken else wanted
+def _devices() -> Devices:
+    try:
+        return Devices(list_gpus(), "", presence.search_on)
+    except MachineError as error:
+        return Devices([], error.what, presence.search_on)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autobatch.daemon import places
-from autobatch.errors import AutobatchError, MachineError, UsageError
+from autobatch.daemon.on_done import run_on_done
+from autobatch.daemon.words import PatientStream, say
+from autobatch.errors import AutobatchError, DatabaseError, MachineError, UsageError
 from autobatch.job.gate import WorkClock
 from autobatch.job.prepare import SMALLEST_BUDGET_S
 from autobatch.job.request import Job
 from autobatch.machine.memory import host_limit
 from autobatch.search.seams import StopSearch
 from autobatch.store.database import Database
+from autobatch.store.entry import State, Wish
 from autobatch.store.owner import Process
-from autobatch.store.queue import Item, Queue, State, Wish
+from autobatch.store.queue import Queue
 
-POLL_S = 0.5
+if TYPE_CHECKING:
+    from autobatch.daemon.witness import Witness
 
 
 class Worker:
@@ -32,35 +35,54 @@ class Worker:
     Args:
         database: with the queue in it.
         entry_id: what to run.
+        start: number of the start that this process is; a later one takes the entry from it.
         shares: searches that may run side by side on this host, which share its memory.
+
+    Raises:
+        DatabaseError: it cannot be used.
+        UsageError: there is no such entry.
 
     """
 
-    def __init__(self, database: Path, entry_id: int, shares: int) -> None:
+    def __init__(self, database: Path, entry_id: int, start: int, shares: int) -> None:
         self._path = database.resolve()
-        self._entry_id = entry_id
+        self._start = start
         self._shares = shares
         self._queue = Queue(Database(database))
         self._clock = WorkClock()
         self._started = self._clock()
         self._draining = False
-        self._before = self._queue.item(entry_id)
+        self._item = self._queue.item(entry_id)
+        self._witness: Witness
 
     def run(self) -> None:
-        """Run the search, write how it ended, and then the command for that."""
-        self._queue.update(self._entry_id, worker=Process.current(), state=State.RUNNING)
+        """Run the search, write how it ended, and run the command for that.
+
+        Raises:
+            DatabaseError: how it ended cannot be written; the daemon finds out by itself.
+
+        """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._drain)
+        # a daemon that a shell put into the background has left us deaf to it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        registered = self._queue.register(self._item.entry_id, self._start, Process.current())
+        if registered is None:
+            say(f"{self._name}: is no longer wanted of this process")
+            return
+        self._item = registered
         try:
-            answer = self._search()
-        except MachineError as error:
-            self._end(State.QUEUED, f"{error.what} {error.do}")
+            self._finish(self._search())
+        except (MachineError, DatabaseError) as error:
+            self._put_back(f"{error.what} {error.do}", setback=True)
         except AutobatchError as error:
             self._end(State.FAILED, f"{error.what} {error.do}")
         except KeyboardInterrupt:
-            self._end(*self._interrupted())
-        else:
-            self._finish(answer)
+            self._put_back("interrupted; it goes on with the next start")
+
+    @property
+    def _name(self) -> str:
+        return f"search {self._item.entry_id}"
 
     def _drain(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's
         """End after the probe at work; when asked again, now."""
@@ -69,72 +91,81 @@ class Worker:
         self._draining = True
 
     def _search(self) -> dict[str, Any]:
+        from autobatch.daemon.witness import Witness
         from autobatch.job.run import run
-        from autobatch.review.live import make_view
 
-        view = make_view(sys.stderr, color=False)
-        job = self._job()
-        _enter(job.folder)
-        return run(job, view, check=self._check, clock=self._clock, known=self._known)
+        _enter(str(self._item.job.get("folder", "")))
+        self._witness = Witness(PatientStream(sys.stderr))
+        answer = run(
+            self._job(),
+            self._witness,
+            check=self._check,
+            clock=self._clock,
+            known=lambda study: self._change(study=study),
+            waits=self._waits,
+        )
+        self._witness.check_machine()
+        return answer
 
     def _job(self) -> Job:
-        item = self._before
-        job = Job.from_dict(item.job)
-        left = max(SMALLEST_BUDGET_S, job.budget_s - item.worked_s)
-        host = job.host_memory_bytes
-        if host is None and self._shares > 1:
-            host = host_limit().bytes // self._shares
-        return replace(job, budget_s=left, device=item.device or job.device, host_memory_bytes=host)
-
-    def _known(self, study: str) -> None:
-        self._queue.update(self._entry_id, study=study)
+        """Return the job with what a later start must not see otherwise: its share of memory and its study."""
+        job = Job.from_dict(self._item.job)
+        if job.host_memory_bytes is None and self._shares > 1:
+            job = replace(job, host_memory_bytes=host_limit().bytes // self._shares)
+            self._change(job=job.to_dict())
+        left = max(SMALLEST_BUDGET_S, job.budget_s - self._item.worked_s)
+        return replace(job, budget_s=left, device=self._item.device or job.device, study=self._item.study or job.study)
 
     def _check(self) -> None:
-        self._queue.update(self._entry_id, worked_s=self._worked_s())
-        item = self._heed()
-        if item.wanted is not Wish.PAUSE:
-            return
-        self._queue.update(self._entry_id, state=State.PAUSED, reason="paused by a person")
-        with self._clock.waiting():
-            while self._heed().wanted is Wish.PAUSE:
-                time.sleep(POLL_S)
-        self._queue.update(self._entry_id, state=State.RUNNING, reason="")
-
-    def _heed(self) -> Item:
-        item = self._queue.item(self._entry_id)
-        if self._draining or item.wanted in {Wish.STOP, Wish.CANCEL}:
+        """Heed what is wanted, before each probe and while waiting; a wish is told by ending the search here."""
+        if self._draining or self._queue.item(self._item.entry_id).wanted is not Wish.RUN:
             raise StopSearch
-        return item
+        self._witness.check_machine()
+        if not self._clock.is_waiting:
+            progress: dict[str, object] = {"setbacks": 0} if self._witness.ended else {}
+            self._change(worked_s=self._worked_s(), **progress)
+
+    def _waits(self, reason: str) -> None:
+        self._change(state=State.WAITING if reason else State.RUNNING, reason=reason)
+
+    def _change(self, **values: object) -> None:
+        """Write to our entry.
+
+        Raises:
+            StopSearch: it is no longer ours.
+
+        """
+        if not self._queue.change(self._item, **values):
+            raise StopSearch
+        if "setbacks" in values:
+            self._item = replace(self._item, setbacks=0)
 
     def _worked_s(self) -> float:
-        return self._before.worked_s + self._clock() - self._started
-
-    def _interrupted(self) -> tuple[State, str]:
-        wanted = self._queue.item(self._entry_id).wanted
-        if wanted is Wish.CANCEL:
-            return State.CANCELLED, "cancelled by a person"
-        if wanted is Wish.STOP:
-            return State.STOPPED, "stopped by a person; what was measured is kept"
-        return State.QUEUED, "interrupted; it goes on with the next start"
+        return self._item.worked_s + self._clock() - self._started
 
     def _finish(self, answer: dict[str, Any]) -> None:
+        self._change(worked_s=self._worked_s())
         if answer["interrupted"]:
-            state, reason = self._interrupted()
+            self._put_back("interrupted; it goes on with the next start", answer)
+        elif answer["chosen"] and self._item.on_done:
+            self._change(state=State.FINISHING, answer=answer, reason="the command for its end runs")
+            self._end(State.DONE, self._on_done(self._item.on_done, answer))
         else:
-            state, reason = State.DONE, "" if answer["chosen"] else str(answer.get("advice") or "nothing fits")
-        self._end(state, reason, answer)
-        if state is State.DONE and answer["chosen"] and self._before.on_done:
-            self._run_on_done(self._before.on_done)
+            self._end(State.DONE, "" if answer["chosen"] else str(answer.get("advice") or "nothing fits"), answer)
 
-    def _end(self, state: State, reason: str, answer: dict[str, Any] | None = None) -> None:
-        self._queue.update(self._entry_id, worked_s=self._worked_s())
-        self._queue.finish(self._entry_id, state, reason, answer)
-        sys.stderr.write(f"search {self._entry_id}: {state}. {reason}\n")
+    def _on_done(self, command: str, answer: Mapping[str, Any]) -> str:
+        log = places.done_log(self._path, self._item.entry_id)
+        facts = {"AUTOBATCH_STUDY": str(answer["study"]), "AUTOBATCH_DB": str(self._path)}
+        say(f"{self._name}: runs the command for its end, output in {log}")
+        return run_on_done(command, log, facts)
 
-    def _run_on_done(self, command: str) -> None:
-        log = places.open_log(places.done_log(self._path, self._entry_id))
-        done = subprocess.run(command, shell=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)  # noqa: S602 - the person's own command line
-        sys.stderr.write(f"search {self._entry_id}: the command for its end exited with {done.returncode}\n")
+    def _end(self, state: State, reason: str, answer: Mapping[str, Any] | None = None) -> None:
+        self._queue.end(self._item, state, reason, answer)
+        say(f"{self._name}: {state}. {reason}")
+
+    def _put_back(self, reason: str, answer: Mapping[str, Any] | None = None, *, setback: bool = False) -> None:
+        state = self._queue.put_back(self._item, reason, answer, setback=setback)
+        say(f"{self._name}: {state or 'given to another process'}. {reason}")
 
 
 def _enter(folder: str) -> None:
@@ -146,9 +177,12 @@ def _enter(folder: str) -> None:
 
 
 def main() -> None:
-    """Run the entry that the command line names."""
-    database, entry_id, shares = sys.argv[1:]
-    Worker(Path(database), int(entry_id), int(shares)).run()
+    """Run the entry that the command line names: database, entry, start, shares."""
+    try:
+        Worker(Path(sys.argv[1]), *map(int, sys.argv[2:])).run()
+    except AutobatchError as error:
+        say(f"{error.what} {error.do}")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

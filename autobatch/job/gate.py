@@ -23,22 +23,32 @@ READINGS = 3
 
 @dataclass
 class WorkClock:
-    """Seconds of work: `time.monotonic` without the time spent in `waiting`."""
+    """Seconds of work: `time.monotonic`, which stands still inside `waiting`."""
 
     waited_s: float = 0.0
+    _since: float | None = field(default=None, init=False)
 
     def __call__(self) -> float:
         """Return the clock's reading in seconds."""
-        return time.monotonic() - self.waited_s
+        return (time.monotonic() if self._since is None else self._since) - self.waited_s
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it stands still."""
+        return self._since is not None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Leave the time inside out."""
-        started = time.monotonic()
+        """Leave the time inside out; a wait within a wait counts once."""
+        if self._since is not None:
+            yield
+            return
+        self._since = time.monotonic()
         try:
             yield
         finally:
-            self.waited_s += time.monotonic() - started
+            self.waited_s += time.monotonic() - self._since
+            self._since = None
 
 
 @dataclass
@@ -50,7 +60,8 @@ class CardGate:
         needed_bytes: of the card that the search may use; 0 for all of it.
         clock: leaves the waiting out.
         say: told the reason, once each time it changes.
-        check: called while waiting; it may raise to end the search.
+        check: called first, and while waiting; it may raise to end the search.
+        waits: told the reason when it begins to wait or the reason changes, and nothing when it goes on.
 
     """
 
@@ -59,6 +70,7 @@ class CardGate:
     clock: WorkClock
     say: Callable[[str], None]
     check: Callable[[], None] = field(default=lambda: None)
+    waits: Callable[[str], None] = field(default=lambda _: None)
 
     def __call__(self) -> None:
         """Return when the card is free.
@@ -71,16 +83,22 @@ class CardGate:
         reason = self._taken()
         if not reason:
             return
+        started = time.monotonic()
         with self.clock.waiting():
-            started, said = time.monotonic(), ""
-            while reason:
-                if reason != said:
-                    self.say(f"waiting for the card: {reason}")
-                said = reason
-                time.sleep(POLL_S)
-                self.check()
-                reason = self._taken()
+            self._wait(reason)
+        self.waits("")
         self.say(f"the card is free after {format_duration(time.monotonic() - started)}")
+
+    def _wait(self, reason: str) -> None:
+        said = ""
+        while reason:
+            if reason != said:
+                self.say(f"waiting for the card: {reason}")
+                self.waits(f"waiting for the card: {reason}")
+            said = reason
+            time.sleep(POLL_S)
+            self.check()
+            reason = self._taken()
 
     def _taken(self) -> str:
         if self.device is None:

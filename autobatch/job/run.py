@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, cast
 
 from autobatch import attributes
-from autobatch.estimate import memory
+from autobatch.errors import MachineError
+from autobatch.estimate import cards, memory
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.job.gate import CardGate, WorkClock
 from autobatch.job.prepare import Prepared, prepare
 from autobatch.job.request import Job
-from autobatch.machine.gpus import Device, open_device
+from autobatch.machine.gpus import Device, Gpu, open_device
 from autobatch.review.live import View
 from autobatch.review.picture import Scene
 from autobatch.search.engine import Search
-from autobatch.search.prior import Predict
+from autobatch.search.pace import pace_of
+from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.seams import open_gate
+from autobatch.settings import Configuration
 from autobatch.store import open_storage
 from autobatch.store.ledger import Ledger
 from autobatch.store.lock import GpuLock
 from autobatch.store.recovery import recover
-from autobatch.workload.spec import Workload
+from autobatch.workload.spec import Lengths, Workload
 
 
 def run(
@@ -35,6 +39,7 @@ def run(
     check: Callable[[], None] = open_gate,
     clock: WorkClock | None = None,
     known: Callable[[str], None] = lambda _: None,
+    waits: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run the search that the job asks for, and return its answer, JSON-ready.
 
@@ -44,6 +49,7 @@ def run(
         check: called before each probe and while waiting for the card; it may wait, or raise `StopSearch`.
         clock: counts the budget; it stands still while the search waits.
         known: told the study's name once it is known.
+        waits: told what the search waits for, and nothing when it goes on.
 
     Raises:
         AutobatchError: what cannot be done, in two lines; all that was measured is kept.
@@ -59,7 +65,8 @@ def run(
         recover(ledger, storage)
         gpu = prepared.machine.gpu
         card = open_device(gpu.uuid) if gpu else None
-        gate = CardGate(card, prepared.limits.device_bytes or 0, clock, view.message, check)
+        priors = shape_priors(prepared.workload, gpu)
+        gate = CardGate(card, prepared.limits.device_bytes or 0, clock, view.message, check, waits)
         with GpuLock(prepared.identity), _runner(job, prepared, card) as runner, view:
             view.begin(Scene(prepared.workload.model.name, job.budget_s, prepared.limits))
             search = Search(
@@ -77,7 +84,8 @@ def run(
                 clock=clock,
                 gate=gate,
                 threshold=job.threshold,
-                predict=shape_prior(prepared.workload, prepared.device),
+                predict=priors.predict,
+                pace=priors.pace,
                 phase=job.phase,
                 machine=prepared.machine.to_dict(),
             )
@@ -104,16 +112,54 @@ def _runner(job: Job, prepared: Prepared, card: Device | None) -> ProbeRunner:
         prepared.workload,
         device=prepared.device,
         limits=prepared.limits,
-        work_dir=Path(f"{job.database}.probes") / prepared.study,
+        work_dir=_probe_folder(Path(job.database), prepared.study),
         isolation=cast("Literal['fork', 'spawn']", job.isolation),
         seed=job.seed,
         gpu=card,
     )
 
 
-def shape_prior(workload: Workload, device: str) -> Predict | None:
-    """Return the memory prior of a search, or None where shapes say little: on the CPU, or for an unknown model."""
-    if device == "cpu" or not workload.model.config:
-        return None
+def _probe_folder(database: Path, study: str) -> Path:
+    """Make the folder of a study's probes, private: their logs and requests tell of the data."""
+    above = Path(f"{database}.probes")
+    # the name is a person's: it must not lead elsewhere
+    folder = above / re.sub(r"[^\w.-]|^\.", "_", study)
+    try:
+        above.mkdir(mode=0o700, exist_ok=True)
+        above.chmod(0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        message = f"The folder {folder} for probes cannot be made: {error.strerror}."
+        raise MachineError(message, "Free some space there, or allow writing.") from error
+    return folder
 
-    return partial(memory.predict, workload)
+
+@dataclass(frozen=True)
+class _Need:
+    """Predicted memory as the card reports it: context and libraries included."""
+
+    bytes: float
+    rel_sigma: float
+
+
+@dataclass(frozen=True)
+class _Priors:
+    """What shapes say before the first probe; None where they say little: on the CPU, or of an unknown model."""
+
+    predict: Predict | None = None
+    pace: PaceOf | None = None
+
+
+def shape_priors(workload: Workload, gpu: Gpu | None) -> _Priors:
+    """Return the memory and time priors of a search on a card."""
+    if gpu is None or not workload.model.config:
+        return _Priors()
+
+    def predict(configuration: Configuration) -> _Need:
+        found = memory.predict(workload, configuration)
+        return _Need(found.used_bytes, found.rel_sigma)
+
+    lengths = workload.lengths
+    typical = Lengths((round(fmean(lengths.source)),), (round(fmean(lengths.target)),) if lengths.target else ())
+    card = cards.of_device(gpu.name, gpu.total_bytes)
+    return _Priors(predict, pace_of(replace(workload, lengths=typical), card))

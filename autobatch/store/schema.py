@@ -94,6 +94,13 @@ MIGRATIONS = (
             "CREATE INDEX ab_queue_by_state ON ab_queue (state)",
         ),
     ),
+    Migration(
+        "setbacks",
+        (
+            "ALTER TABLE ab_queue ADD COLUMN setbacks INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE ab_queue ADD COLUMN retry_at REAL",
+        ),
+    ),
 )
 VERSION = len(MIGRATIONS)
 
