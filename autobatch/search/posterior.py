@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, Prior
 
@@ -28,6 +29,7 @@ FLAT_MISFIT, AFFINE_MISFIT = 0.1, 0.03
 MEMORY_NOISE, MEMORY_MISFIT = 0.01, 0.02
 OPTIMIZER_NOISE = 0.15
 SAMPLES = 128
+ALL = slice(None)
 STEPS = 12
 LARGEST_STEP, CLOSE = 1.5, 0.01
 FIT_SPREADS = 4.0
@@ -77,10 +79,11 @@ class Problem:
     """Each sample's own noise, (rows, samples)."""
     forward: Forward
 
-    def residual(self, expected: Expected) -> Array:
+    def residual(self, expected: Expected, samples: NDArray[np.bool_] | slice = ALL) -> Array:
         """Return residuals in standard deviations, (rows, samples); for a bound, only by how much it is broken."""
-        off = (self.target[:, None] - expected.value) / expected.sd + self.draws
-        short = np.maximum((self.bound[:, None] - expected.value) / expected.sd + self.draws, 0.0)
+        draws = self.draws[:, samples]
+        off = (self.target[:, None] - expected.value) / expected.sd + draws
+        short = np.maximum((self.bound[:, None] - expected.value) / expected.sd + draws, 0.0)
         return np.where(np.isnan(self.target)[:, None], short, off)
 
 
@@ -135,7 +138,8 @@ class Posterior:
         self.weights = good / good.sum()
 
     def _problems(self, seen: Observations) -> list[Problem]:
-        draws = np.random.default_rng(self._seed + 1).standard_normal((3, len(seen.arm), SAMPLES))
+        # drawn row by row, so that a row keeps its noise when others follow
+        draws = np.random.default_rng(self._seed + 1).standard_normal((len(seen.arm), 3, SAMPLES)).swapaxes(0, 1)
         unbounded = np.full_like(seen.at_least, math.nan)
         parts: list[tuple[list[int], Array, Array, Maker]] = [
             ([FIXED, PER_SAMPLE], seen.memory, seen.at_least, _memory),
@@ -172,37 +176,60 @@ class Posterior:
         arms, local = np.unique(problem.arm, return_inverse=True)
         covariance = self._prior.covariance[chosen] * scale
         inner = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]]).astype(np.float64)
-        fitted = _gauss_newton(start[:, arms], inner, local, problem)
+        fitted = _gauss_newton(start[:, arms], self.samples[chosen][:, arms], inner, local, problem)
         moved = inner @ (fitted - start[:, arms])
         self.samples[chosen] = start + covariance[:, :, arms] @ moved
         misfits: Array = (problem.residual(problem.forward(fitted[:, local])) ** 2).sum(0)
         return misfits
 
 
-def _gauss_newton(start: Array, precision: Array, local: Places, problem: Problem) -> Array:
-    """Return the fitted figures of the measured arms, (figures, arms, samples); `local` places each row's arm."""
-    count, arms, samples = start.shape
+def _gauss_newton(start: Array, guess: Array, precision: Array, local: Places, problem: Problem) -> Array:
+    """Return the fitted figures of the measured arms, (figures, arms, samples).
+
+    Args:
+        start: each sample's draw from the prior.
+        guess: where to begin: what was fitted to fewer rows.
+        precision: inverse covariances of the prior, (figures, arms, arms).
+        local: places each row's arm among the measured ones.
+        problem: the rows.
+
+    """
     prior = _block_diagonal(precision)
-    places = (np.arange(count)[:, None] * arms + local).ravel()
-    rows = np.tile(np.arange(len(local)), count)
-    x = start
+    sums = (local == np.arange(start.shape[1])[:, None]).astype(float)
+    fitted = guess.copy()
+    active = np.ones(SAMPLES, dtype=bool)
     for _ in range(STEPS):
+        x = fitted[:, :, active]
         expected = problem.forward(x[:, local])
-        residual = problem.residual(expected)
-        jacobian = np.zeros((samples, len(local), count * arms))
+        residual = problem.residual(expected, active)
         # a bound that is kept pulls at nothing
         pulls = expected.slopes * (residual != 0) / expected.sd
-        jacobian[:, rows, places] = pulls.reshape(-1, samples).T
-        back = (start - x).reshape(-1, samples).T
-        gradient = back @ prior + (jacobian * residual.T[:, :, None]).sum(1)
-        hessian = prior + jacobian.transpose(0, 2, 1) @ jacobian
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        largest = np.abs(step).max(1, keepdims=True)
-        step = step * np.minimum(1.0, LARGEST_STEP / np.maximum(largest, 1e-12))
-        x = x + step.T.reshape(x.shape)
-        if largest.max() < CLOSE:
+        pulled = np.stack([sums @ (pull * residual) for pull in pulls])
+        gradient = _flat(start[:, :, active] - x) @ prior + _flat(pulled)
+        step = np.linalg.solve(prior + _curvature(pulls, sums), gradient[:, :, None])[:, :, 0]
+        largest = np.abs(step).max(1)
+        step *= np.minimum(1.0, LARGEST_STEP / np.maximum(largest, 1e-12))[:, None]
+        fitted[:, :, active] = x + step.T.reshape(x.shape)
+        active[active] = largest >= CLOSE
+        if not active.any():
             break
-    return x
+    return fitted
+
+
+def _flat(x: Array) -> Array:
+    """Return (samples, figures x arms) of (figures, arms, samples)."""
+    return x.reshape(-1, x.shape[-1]).T
+
+
+def _curvature(pulls: Array, sums: Array) -> Array:
+    """Return what the rows add to each sample's Hessian: a row couples the figures of its own arm alone."""
+    count, arms, samples = len(pulls), len(sums), pulls.shape[-1]
+    whole = np.zeros((samples, count, arms, count, arms))
+    diagonal = np.arange(arms)
+    for one in range(count):
+        for other in range(count):
+            whole[:, one, diagonal, other, diagonal] = (sums @ (pulls[one] * pulls[other])).T
+    return whole.reshape(samples, count * arms, count * arms)
 
 
 def _block_diagonal(blocks: Array) -> Array:
