@@ -24,7 +24,7 @@ from autobatch.errors import UsageError
 from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
-from autobatch.probe.measure import flags, measurements
+from autobatch.probe.measure import flags, measurements, partial
 from autobatch.probe.order import FixedSampler, Order
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
@@ -54,16 +54,17 @@ def main(folder: str) -> int:
     path = Path(folder)
     progress = Progress(path)
     progress.enter("start")
+    probe = None
     try:
         request = ProbeRequest.from_json((path / "request.json").read_text(encoding="utf-8"))
-        command = parse(request.workload.script or ())
-        run(request, command, progress)
+        probe = ScriptProbe(request, progress)
+        run(probe, parse(request.workload.script or ()))
     except BaseException as error:  # noqa: BLE001 - whatever ends a script is its outcome
-        return _failed(path, progress, error)
+        return _failed(path, progress, error, probe)
     return OK
 
 
-def _failed(path: Path, progress: Progress, error: BaseException) -> int:
+def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptProbe | None) -> int:
     """Write down what was raised; of the script's own exceptions also whether it raises them without us too."""
     if (path / "outcome.json").exists():  # a process that the script forked was measured
         return OK
@@ -75,7 +76,8 @@ def _failed(path: Path, progress: Progress, error: BaseException) -> int:
         if alone:
             error.add_note("It fails also without autobatch.")
         marks = {} if alone is None else {"fails_alone": alone}
-    write_outcome(path, progress.phase, Measurements(), marks, error)
+    known = partial(probe.session, {}) if probe is not None and probe.session is not None else Measurements()
+    write_outcome(path, progress.phase, known, marks, error)
     return FAILED
 
 
@@ -86,7 +88,7 @@ def its_own(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def run(request: ProbeRequest, command: Command, progress: Progress) -> None:
+def run(probe: ScriptProbe, command: Command) -> None:
     """Run the script to its first training, and do not come back from that.
 
     Raises:
@@ -94,12 +96,11 @@ def run(request: ProbeRequest, command: Command, progress: Progress) -> None:
         BaseException: whatever the script raised.
 
     """
-    probe = ScriptProbe(request, progress)
-    prepare_environment(request)
+    request = probe.request
     os.environ.update(QUIET, **probe.environment)
-    progress.enter("build")
+    probe.progress.enter("build")
     probe.meter.start()
-    activate(LoopProbe(request, probe.meter, progress))
+    activate(LoopProbe(request, probe.meter, probe.progress))
     install(Overlay(under_test(request)), probe.train)
     try:
         execute(command)
@@ -146,8 +147,10 @@ class ScriptProbe:
     progress: Progress
     started: float = field(default_factory=time.monotonic)
     meter: Meter = field(init=False)
+    session: Session | None = None
 
     def __post_init__(self) -> None:
+        prepare_environment(self.request)  # which card is the first is read when the meter is opened
         self.meter = open_meter(self.request)
 
     @property
@@ -164,7 +167,7 @@ class ScriptProbe:
         startup = {"script": time.monotonic() - self.started}
         entered = time.perf_counter()
         own_loader = has_own_loader(trainer)
-        session = self._session(trainer, own_loader=own_loader)
+        session = self.session = self._session(trainer, own_loader=own_loader)
         observe(trainer, session, own_loader=own_loader)
         if self.request.plan.purpose == "inference":
             self.progress.enter("eval")
@@ -173,6 +176,7 @@ class ScriptProbe:
         else:
             original(trainer)
             if session.conductor.finds_peak_again and not own_loader:
+                self.progress.enter("worst_case")
                 trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
         startup["first_step"] = (session.recorder.first_step_end or entered) - entered
         found = measurements(session, startup)
