@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from autobatch import attributes
 from autobatch.review import words
+from autobatch.review.facts import flat
 from autobatch.review.records import Trial
 from autobatch.review.report import Report
 
@@ -43,7 +44,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from ("", "## How far to trust this", "", *(f"- {plain(line)}" for line in report.trust))
     machine = report.study.facts(attributes.MACHINE)
     if machine:
-        yield from ("", "## Machine", "", *(f"- {plain(name)}: {plain(value)}" for name, value in machine.items()))
+        yield from ("", "## Machine", "", *(f"- {plain(name)}: {plain(value)}" for name, value in flat(machine)))
 
 
 def _item(line: str) -> str:

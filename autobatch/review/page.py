@@ -9,6 +9,7 @@ from typing import Any
 from autobatch import __version__, attributes
 from autobatch.review import svg, words
 from autobatch.review.answer import compared, host_is_card, training_seconds, training_words
+from autobatch.review.facts import flat, said, size_or_share
 from autobatch.review.figure import Figure
 from autobatch.review.markup import Html, element, inner, pairs, table
 from autobatch.review.records import Study, Trial
@@ -109,7 +110,7 @@ def _tiles(answer: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[t
 
 def _settings(answer: Mapping[str, Any]) -> Html | None:
     chosen = answer.get("chosen")
-    return pairs((name, _value(value)) for name, value in chosen["configuration"].items()) if chosen else None
+    return pairs((name, said(value)) for name, value in chosen["configuration"].items()) if chosen else None
 
 
 def _evidence(report: Report) -> Html | None:
@@ -164,33 +165,9 @@ def _workload(study: Study, answer: Mapping[str, Any]) -> Iterator[tuple[str, ob
     }
     yield from plain.items()
     limits = answer.get("limits") or {}
-    yield from ((name, _limit(name, value)) for name, value in limits.items() if value)
-
-
-def _limit(name: str, value: float) -> str:
-    return f"{value / GIB:.1f} GiB" if name.endswith("_bytes") else words.percent(value)
+    yield from ((name, size_or_share(name, value)) for name, value in limits.items() if value)
 
 
 def _machine(study: Study) -> Html | None:
-    facts = list(_flat(study.facts(attributes.MACHINE)))
-    return pairs(facts) if facts else None
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} ")
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for index, each in enumerate(value):
-                yield from _flat(each, f"{prefix}{name.removesuffix('s')} {index} ")
-        elif value not in (None, "", [], ()):
-            yield (
-                prefix + name.removesuffix("_bytes"),
-                _limit(name, value) if name.endswith("_bytes") else _value(value),
-            )
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value) or "-"
+    found = list(flat(study.facts(attributes.MACHINE)))
+    return pairs(found) if found else None

@@ -105,7 +105,7 @@ def gather(path: Path, name: str | None = None) -> Report:
     newest = list(database.trials(study, limit=NEWEST))
     looked_at = sorted({t.number: t for t in (*best, *newest, *failed)}.values(), key=lambda trial: trial.number)
     verdicts = database.verdicts(study)
-    answer = _answer(study)
+    answer = _answer(study, path)
     return Report(
         study=study,
         made=datetime.now().astimezone(),
@@ -120,8 +120,9 @@ def gather(path: Path, name: str | None = None) -> Report:
     )
 
 
-def _answer(study: Study) -> dict[str, Any]:
-    beside = {"study": study.name, "workload": study.workload, "limits": study.facts(attributes.LIMITS)}
+def _answer(study: Study, path: Path) -> dict[str, Any]:
+    limits = study.facts(attributes.LIMITS)
+    beside = {"study": study.name, "workload": study.workload, "limits": limits, "database": str(path)}
     return {**beside, **study.facts(attributes.ANSWER)}
 
 

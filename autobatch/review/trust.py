@@ -12,6 +12,8 @@ from autobatch.review.records import Study, Trial
 from autobatch.verdict import Kind
 
 CONFIRM = "confirm"
+_ENOUGH = 3
+"""Trials that say something of the predictions: the first is made from shapes alone."""
 
 
 def sentences(study: Study, trials: Sequence[Trial], answer: Mapping[str, Any]) -> list[str]:
@@ -52,7 +54,7 @@ def _prediction(trials: Sequence[Trial]) -> Iterator[str]:
     )
     for name, measured, predicted in kinds:
         errors = [abs(p / m - 1) for t in trials if (m := t.figure(measured)) and (p := t.figure(predicted)) and t.ok]
-        if errors:
+        if len(errors) >= _ENOUGH:
             error = words.percent(statistics.median(errors), 1)
             yield f"The search predicted {name} with a median error of {error} over {len(errors)} trials."
 
@@ -68,4 +70,4 @@ def _data(study: Study) -> Iterator[str]:
 def _disturbed(trials: Sequence[Trial]) -> Iterator[str]:
     disturbed = sum(trial.verdict == Kind.DISTURBED for trial in trials)
     if disturbed:
-        yield f"Another process came onto the card during {disturbed} measurements; they were repeated."
+        yield f"Another process came onto the card during {words.count(disturbed, 'measurement')}, made again."

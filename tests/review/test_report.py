@@ -6,6 +6,7 @@ import pytest
 import recorded
 
 from autobatch import attributes
+from autobatch.review.facts import flat
 from autobatch.review.markdown import markdown
 from autobatch.review.page import html
 from autobatch.review.report import gather
@@ -144,3 +145,15 @@ def test_nothing_feasible_gives_its_advice_and_no_best(tmp_path):
     text = html(gather(tmp_path / "trials.db"))
     assert "Nothing was chosen" in text
     assert "a card of 40 GiB" in text
+
+
+def test_a_machine_is_told_fact_by_fact():
+    machine = {"gpus": [{"name": "RTX 3090", "total_bytes": 24 * 2**30}], "libraries": {"torch": "2.13"}, "wsl2": False}
+    told = dict(flat(machine | {"cores": 48, "unknown": None, "none": []}))
+    assert told == {
+        "gpu 0 name": "RTX 3090",
+        "gpu 0 total": "24.0 GiB",
+        "libraries torch": "2.13",
+        "wsl2": "no",
+        "cores": "48",
+    }
