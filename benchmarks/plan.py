@@ -24,7 +24,9 @@ from autobatch.workload.spec import Lora, Workload
 
 GIB = 2**30
 CARDS_GIB = (10, 16, 24, 40, 80)
-RECORDED = memory.Loop(embeddings_full=False, nested_scales=True, plain_adapters=True, accumulates=False)
+RECORDED = memory.Loop(
+    embeddings_full=False, smooths_labels=False, nested_scales=True, plain_adapters=True, accumulates=False
+)
 """How the surfaces were recorded: a bare loop without accumulation, its linear layers replaced by 4-bit ones by hand.
 
 So nf4 scales are themselves quantised (one byte a block of 64 is resident, whatever is said of them elsewhere), and

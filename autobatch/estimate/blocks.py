@@ -204,6 +204,8 @@ class Model:
         tape = self.tape
         if self.network.numerics.liger:
             return self._fused_loss(x)
+        if self.network.numerics.smoothing:
+            return self._smoothed_loss(tape.linear(x, self.network.head, self.shape.vocabulary), shifts=True)
         logits = tape.linear(x, self.network.head, self.shape.vocabulary)
         full = tape.cast(logits, FULL)
         return self._cross_entropy(full)
@@ -215,7 +217,19 @@ class Model:
         logits = tape.linear(x, self.network.head, self.shape.vocabulary)
         if self.shape.block == "bart":
             logits = tape.op(logits.numel, 4, (logits,))
+        if self.network.numerics.smoothing:
+            return self._smoothed_loss(logits, shifts=False)
         return self._cross_entropy(logits)
+
+    def _smoothed_loss(self, logits: Tensor, *, shifts: bool) -> Tensor:
+        """Take the Trainer's label smoothing: outside autocast, from logits that accelerate has made fp32."""
+        tape = self.tape
+        full = tape.cast(logits, FULL)
+        del logits  # the model's own are gone by then
+        shifted = tape.op(full.numel, FULL, (full,)) if shifts else full
+        logarithms = tape.unary(shifted, save_output=True)
+        # one operation for gather and sum: the sum's gradient is a view and takes no memory
+        return tape.op(1, FULL, (tape.unary(logarithms),))
 
     def _cross_entropy(self, logits: Tensor) -> Tensor:
         """Take the logarithm of the softmax in fp32, straight from the logits, and the loss of it."""

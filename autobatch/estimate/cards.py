@@ -40,6 +40,20 @@ def names() -> list[str]:
     return list(_catalogue())
 
 
+def of_device(name: str, total_bytes: int) -> Card:
+    """Return the card that a driver calls `name` and that has `total_bytes`; a nameless one if it is not known."""
+    squeezed = _squeezed(name)
+    named = [card for key, card in _catalogue().items() if _squeezed(_without_size(key)) in squeezed]
+    if not named:
+        return Card(name, name, total_bytes, {})
+    return min(named, key=lambda card: abs(card.memory_bytes - total_bytes))
+
+
+def _without_size(name: str) -> str:
+    """Return `a100` for `a100-40`, and `rtx-3090` as it is: cards of two sizes carry theirs at the end."""
+    return re.sub(r"(?<=\d)-\d+$", "", name)
+
+
 def find(text: str) -> Card:
     """Return the card of a name, or a card of a size such as `24GiB`.
 

@@ -53,6 +53,8 @@ class Loop:
     """Adapters of quantised layers are peft's plain ones, which read fp32, as it makes them for an unmarked model."""
     t5_fused: bool = True
     """T5 attends by `scaled_dot_product_attention`; older releases of transformers write its scores out."""
+    smooths_labels: bool = True
+    """The loss is taken with smoothed labels where the recipe says so."""
     accumulates: bool = True
     """Gradients of one micro-step stay for the next where the configuration accumulates."""
 
@@ -122,6 +124,7 @@ def arm_of(workload: Workload, configuration: Configuration, source: int, target
         liger=bool(configuration[settings.LIGER]),
         nested_scales=loop.nested_scales,
         plain_adapters=loop.plain_adapters,
+        smoothing=loop.smooths_labels and float(workload.recipe.get("label_smoothing_factor") or 0) > 0,
     )
     return Arm(
         architecture,

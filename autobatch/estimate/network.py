@@ -32,6 +32,7 @@ class Numerics:
         liger: whether the loss is taken in chunks, without logits.
         nested_scales: whether nf4 scales are quantised themselves.
         plain_adapters: whether adapters of quantised layers read fp32, as those of plain layers do.
+        smoothing: whether the Trainer takes the loss itself, with smoothed labels.
 
     """
 
@@ -44,6 +45,7 @@ class Numerics:
     liger: bool = False
     nested_scales: bool = False
     plain_adapters: bool = False
+    smoothing: bool = False
 
 
 class Module:

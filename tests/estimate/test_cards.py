@@ -45,3 +45,21 @@ def test_an_unknown_card_names_the_nearest():
 def test_nonsense_is_refused(text):
     with pytest.raises(UsageError):
         cards.find(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "expected"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.6, "h100"),
+        ("NVIDIA GeForce RTX 3090", 24, "rtx-3090"),
+        ("NVIDIA A100-SXM4-40GB", 39.5, "a100-40"),
+        ("NVIDIA A100-SXM4-80GB", 79.2, "a100-80"),
+        ("Tesla V100-SXM2-16GB", 15.8, "v100-16"),
+    ],
+)
+def test_a_driver_s_name_finds_the_card(name, gib, expected):
+    assert cards.of_device(name, round(gib * 2**30)).name == expected
+
+
+def test_a_card_nobody_knows_has_its_size():
+    assert cards.of_device("Radeon Pro", 2**34) == cards.Card("Radeon Pro", "Radeon Pro", 2**34, {})

@@ -9,7 +9,7 @@ from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lora
 
-BARE = memory.Loop(embeddings_full=False, nested_scales=True, accumulates=False)
+BARE = memory.Loop(embeddings_full=False, nested_scales=True, smooths_labels=False, accumulates=False)
 KOBART = presets.load("kobart")
 LLAMA = replace(presets.load("llama-3.2-korean-3b"), lora=Lora(r=16))
 
@@ -135,3 +135,17 @@ def test_every_preset_is_predicted_in_every_arm(name):
     for quantization in ("none", "nf4", "int8"):
         found = predicted(workload, 1, method="lora", quantization=quantization, gradient_checkpointing=True)
         assert found.bytes > found.parts["weights"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "allocated_gib", "reserved_gib"),
+    [
+        ({"quantization": "nf4", "gradient_checkpointing": True, "per_device_train_batch_size": 8}, 19.69, 22.64),
+        ({"per_device_train_batch_size": 4}, 32.43, 34.05),
+    ],
+)
+def test_label_smoothing_in_the_trainer_as_measured(settings, allocated_gib, reserved_gib):
+    configuration = Configuration(method="lora", precision="bf16", gradient_accumulation_steps=2, **settings)
+    found = memory.predict(presets.load("llama-3.2-korean-3b"), configuration)
+    assert (found.bytes - found.parts["fragmentation"]) / 2**30 == pytest.approx(allocated_gib, rel=0.02)
+    assert found.bytes / 2**30 == pytest.approx(reserved_gib, rel=0.02)
