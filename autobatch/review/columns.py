@@ -18,10 +18,6 @@ TABLE_ROWS = 50
 """Rows of a table unless told; JSON and CSV are whole."""
 
 
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
 def _iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 

@@ -52,11 +52,6 @@ class Report:
     trials: int
     """Trials that were looked at."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether the search has given its answer."""
-        return bool(self.study.facts(attributes.ANSWER))
-
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
         return {

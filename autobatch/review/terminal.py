@@ -39,8 +39,3 @@ def console(stream: TextIO, *, color: bool = True) -> Console:
         markup=False,
         emoji=False,
     )
-
-
-def unicode_safe(stream: TextIO) -> bool:
-    """Tell whether the stream can show more than ASCII."""
-    return (stream.encoding or "ascii").lower().replace("-", "").startswith("utf")
