@@ -20,6 +20,7 @@ from autobatch.job.request import Job
 from autobatch.machine.gpus import Device, Gpu, open_device
 from autobatch.review.live import View
 from autobatch.review.picture import Scene
+from autobatch.review.standing import LedgerWatch
 from autobatch.search.engine import Search
 from autobatch.search.pace import pace_of
 from autobatch.search.prior import PaceOf, Predict
@@ -68,7 +69,7 @@ def run(
         priors = shape_priors(prepared.workload, gpu)
         gate = CardGate(card, prepared.limits.device_bytes or 0, clock, view.message, check, waits)
         with GpuLock(prepared.identity), _runner(job, prepared, card) as runner, view:
-            view.begin(Scene(prepared.workload.model.name, job.budget_s, prepared.limits))
+            view.begin(_scene(job, prepared))
             search = Search(
                 workload=prepared.workload,
                 space=prepared.space,
@@ -96,6 +97,11 @@ def run(
         attributes.LIMITS: asdict(prepared.limits),
         "database": job.database,
     }
+
+
+def _scene(job: Job, prepared: Prepared) -> Scene:
+    watch = LedgerWatch(Path(job.database), prepared.study)
+    return Scene(prepared.workload.model.name, job.budget_s, prepared.limits, watch)
 
 
 @contextlib.contextmanager
