@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -116,13 +117,8 @@ class Supervisor:
         self._start_what_can_run(self._queue.items(unfinished=True))
 
     def _reap(self) -> None:
-        """Reap whatever ended: where we are a container's first process, what others left too."""
-        while self._children or os.getpid() == 1:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    break
-            except ChildProcessError:
-                break
+        if os.getpid() == 1:
+            _reap_adopted()
         self._children = {key: child for key, child in self._children.items() if child.poll() is None}
 
     def _is_at_work(self, item: Item) -> bool:
@@ -212,3 +208,10 @@ def _devices() -> Devices:
         return Devices(list_gpus(), "", presence.search_on)
     except MachineError as error:
         return Devices([], error.what, presence.search_on)
+
+
+def _reap_adopted() -> None:
+    """Reap what others left to us, as a container's first process must."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

@@ -76,3 +76,24 @@ def test_the_clock_stands_still_while_waiting(monkeypatch):
     assert clock() == before
     now[0] += 3
     assert clock() == before + 3
+
+
+def test_a_wait_within_a_wait_counts_once(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(gate.time, "monotonic", lambda: now[0])
+    clock = WorkClock()
+    before = clock()
+    with clock.waiting():
+        now[0] += 5
+        with clock.waiting():
+            now[0] += 7
+            assert clock.is_waiting
+            assert clock() == before
+    assert not clock.is_waiting
+    assert clock() == before
+
+
+def test_whoever_asks_is_told_what_it_waits_for_and_when_it_goes_on():
+    told = []
+    CardGate(Card([40 * GIB, 40 * GIB, 0]), 0, WorkClock(), lambda _: None, waits=told.append)()
+    assert told == ["waiting for the card: 40.0 GiB of it are in use by process 4242", ""]
