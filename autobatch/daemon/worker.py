@@ -161,11 +161,12 @@ class Worker:
 
     def _end(self, state: State, reason: str, answer: Mapping[str, Any] | None = None) -> None:
         self._queue.end(self._item, state, reason, answer)
-        say(f"{self._name}: {state}. {reason}")
+        say(f"{self._name}: {state}. {reason}".rstrip())
 
     def _put_back(self, reason: str, answer: Mapping[str, Any] | None = None, *, setback: bool = False) -> None:
         state = self._queue.put_back(self._item, reason, answer, setback=setback)
-        say(f"{self._name}: {state or 'given to another process'}. {reason}")
+        why = reason if state is State.QUEUED else ""
+        say(f"{self._name}: {state or 'given to another process'}. {why}".rstrip())
 
 
 def _enter(folder: str) -> None:
