@@ -192,6 +192,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.classification", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help="faults of each kind (default: 30)")
     parser.add_argument("--case", default="", help="only cases whose name has this in it")
+    parser.add_argument("--cold", action="store_true", help="only cold starts, and cases that need no torch")
     parser.add_argument("--json", type=Path, help="write the lines here")
     parser.add_argument("--inside", nargs=2, metavar=("CASE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -201,7 +202,9 @@ def main() -> int:
     lines = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, both_parents(Path(folder)) as parents:
         for case in (case for case in possible() if options.case in case.fault):
-            line = measure(case, Path(folder) / case.entry, options.count, parents)
+            if options.cold and case.needs_torch:
+                continue
+            line = measure(case, Path(folder) / case.entry, options.count, parents[options.cold :])
             lines.append(asdict(line))
             print(f"{line.fault:<50} {line.right:>4}/{line.injected:<4} lost {line.lost}  {line.notes}", flush=True)
     if options.json:

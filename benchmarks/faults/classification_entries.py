@@ -127,6 +127,13 @@ def eats_slowly(_: Path) -> None:
 
 
 @entry()
+def eats_half(_: Path) -> None:
+    """Take half of the limit, and keep it."""
+    _HELD.append(_touch(_limit_bytes() // 2))
+    time.sleep(60)
+
+
+@entry()
 def tree_eats(_: Path) -> None:
     """Let two children take memory, and wait for them."""
     command = [sys.executable, "-c", _EAT.format(pause=0.002)]
