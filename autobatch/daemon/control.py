@@ -72,13 +72,13 @@ def stop(database: Path, *, now: bool = False) -> bool:
     found = presence.find(database)
     if found is None:
         return False
-    if found.pid is None:
+    if (pid := found.pid) is None:
         message = "The daemon runs in another container, or is just starting: it cannot be told from here."
         raise MachineError(message, "Run the same command there, or again in a moment.")
-    proc.kill([found.pid], signal.SIGTERM)
+    proc.kill([pid], signal.SIGTERM)
     if now:
         time.sleep(0.5)
-        proc.kill([found.pid], signal.SIGTERM)
+        proc.kill([pid], signal.SIGTERM)
     return True
 
 

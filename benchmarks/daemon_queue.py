@@ -1,0 +1,116 @@
+"""A queue of short searches with real probes on the CPU, as the daemon's benchmark works it: commands and checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autobatch.daemon import control, presence
+from autobatch.isolation import proc
+
+Standing = dict[int, dict[str, Any]]
+OVER = {"done", "stopped", "cancelled", "failed"}
+AT_WORK = {"running", "waiting", "finishing"}
+_HELD = [
+    "--model=demo", "--budget=10m", "--sampler=grid", "--device=cpu",
+    "--fix=precision=fp32", "--fix=gradient_checkpointing=false", "--fix=dataloader_num_workers=0",
+    "--fix=per_device_eval_batch_size=8",
+]  # fmt: skip
+
+
+def autobatch(*arguments: str, database: Path) -> str:
+    """Run a command of ours, and return what it printed."""
+    command = [sys.executable, "-m", "autobatch", *arguments, "--db", str(database)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=database.parent).stdout
+
+
+def submit(database: Path, number: int, micro_batches: str) -> int:
+    """Queue one short search with a study of its own, `sNUMBER`."""
+    options = [
+        *_HELD,
+        f"--study=s{number}",
+        f"--seed={number}",
+        f"--search=per_device_train_batch_size={micro_batches}",
+    ]
+    return int(autobatch("search", *options, "--detach", database=database).split()[3].rstrip(":"))
+
+
+def searches(database: Path) -> Standing:
+    """Return how every search stands, as a script reads it."""
+    return {one["search"]: one for one in json.loads(autobatch("status", "--json", database=database))["searches"]}
+
+
+def wait(database: Path, until: Callable[[Standing], bool], limit_s: float) -> Standing:
+    """Wait until the queue stands as wanted; a wait that is too long is an error."""
+    deadline = time.monotonic() + limit_s
+    while not until(now := searches(database)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(json.dumps(now))
+        time.sleep(0.2)
+    return now
+
+
+def untrue(database: Path) -> list[str]:
+    """Return where `status` and the processes differ, looked at until they agree for at most five seconds."""
+    deadline, found = time.monotonic() + 5, ["not looked yet"]
+    while found and time.monotonic() < deadline:
+        now = searches(database)
+        named = {number: _is_worked_on(database, number) for number in now}
+        found = [
+            f"search {number} is {one['state']}, its process {'lives' if named[number] else 'is gone'}"
+            for number, one in now.items()
+            if (one["state"] in AT_WORK) != named[number]
+        ]
+    return found
+
+
+def _is_worked_on(database: Path, number: int) -> bool:
+    words = [b"autobatch.daemon.worker", str(database).encode(), str(number).encode()]
+    return any(b"\0".join(words) in line for _, line in _command_lines())
+
+
+def kill_daemon(database: Path) -> None:
+    """SIGKILL the daemon, and start another."""
+    found = presence.find(database)
+    if found is not None and (pid := found.pid) is not None:
+        proc.kill([pid], signal.SIGKILL)
+        while (now := presence.find(database)) is not None and now.pid == pid:
+            time.sleep(0.01)
+    control.start(database)
+
+
+def probed(database: Path, study: str) -> Counter[str]:
+    """Return how often each configuration was probed for each purpose, those killed in flight left out."""
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT purpose || ' ' || digest FROM ab_probes WHERE study = ?"
+            " AND kind NOT IN ('killed_in_flight', 'killed')",
+            (study,),
+        )
+        return Counter(row[0] for row in rows)
+
+
+def left_over(database: Path) -> list[str]:
+    """Return the command lines of processes that still name the database, ourselves left out."""
+    mark = str(database).encode()
+    lines = [line for pid, line in _command_lines() if mark in line and pid != os.getpid()]
+    return [line.replace(b"\0", b" ").decode(errors="replace") for line in lines]
+
+
+def _command_lines() -> list[tuple[int, bytes]]:
+    found = []
+    for folder in proc.PROC.glob("[0-9]*"):
+        try:
+            found.append((int(folder.name), (folder / "cmdline").read_bytes()))
+        except OSError:
+            continue
+    return found
