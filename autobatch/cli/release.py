@@ -17,8 +17,10 @@ import click
 def command(db: Path, study: str, configuration: str | None) -> None:
     """Let a configuration be tried again that was running when a search was killed; without one, list those held."""
     from autobatch.store.ledger import Ledger
+    from autobatch.store.recovery import close_dead
 
     with Ledger.open(db) as ledger:
+        close_dead(ledger)
         if configuration is not None:
             ledger.release(study, configuration)
             click.echo(f"{configuration} may be tried again.")

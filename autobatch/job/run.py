@@ -68,7 +68,7 @@ def run(
         card = open_device(gpu.uuid) if gpu else None
         priors = shape_priors(prepared.workload, gpu)
         gate = CardGate(card, prepared.limits.device_bytes or 0, clock, view.message, check, waits)
-        with GpuLock(prepared.identity), _runner(job, prepared, card) as runner, view:
+        with GpuLock(prepared.identity) as lock, _runner(job, prepared, card, lock) as runner, view:
             view.begin(_scene(job, prepared))
             search = Search(
                 workload=prepared.workload,
@@ -113,7 +113,7 @@ def _storage(database: str) -> Iterator[Any]:
         storage.engine.dispose()
 
 
-def _runner(job: Job, prepared: Prepared, card: Device | None) -> ProbeRunner:
+def _runner(job: Job, prepared: Prepared, card: Device | None, lock: GpuLock) -> ProbeRunner:
     return ProbeRunner(
         prepared.workload,
         device=prepared.device,
@@ -122,6 +122,7 @@ def _runner(job: Job, prepared: Prepared, card: Device | None) -> ProbeRunner:
         isolation=cast("Literal['fork', 'spawn']", job.isolation),
         seed=job.seed,
         gpu=card,
+        keep_open=(lock.fileno(),),
     )
 
 
