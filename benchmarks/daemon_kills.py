@@ -13,7 +13,7 @@ from autobatch.daemon.standing import status
 from autobatch.isolation import proc
 from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, left_over, probed, searches, submit, wait
 
-_WEIGHT = 6
+_WEIGHT = 10
 """The daemon is killed this much more often than any one of the others."""
 
 
@@ -25,7 +25,7 @@ def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
     while killed.total() < count:
         if submitted == 0 or sum(one["state"] not in OVER for one in _now(database)) < 2:
             submitted += 1
-            submit(database, submitted, "16")
+            submit(database, submitted, "8,16")
         time.sleep(rng.uniform(0.2, 3.0))
         if victims := _victims(database):
             killed[_kill(database, *rng.choice(victims))] += 1

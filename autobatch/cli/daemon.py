@@ -95,6 +95,8 @@ def _line(one: dict[str, Any]) -> str:
     # what a running search is wanted to do next
     wanted = f" ({one['wanted']} wanted)" if one["worker"] and one["wanted"] != Wish.RUN else ""
     reason = f" - {one['reason']}" if one["reason"] else ""
+    if (one["retry_at"] or 0) > time.time():
+        reason += f" (tried again in {format_duration(one['retry_at'] - time.time())})"
     return f"{one['search']:>4}  {one['state'] + wanted:<9} {one['model']}{where}: {', '.join(parts)}{reason}"
 
 

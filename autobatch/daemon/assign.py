@@ -25,8 +25,17 @@ class Devices:
     trouble: str
     busy: Callable[[str], str]
 
-    def choose(self, item: Item, taken: Mapping[str, int]) -> tuple[str | None, str]:
-        """Return the device for an entry, or None and the reason; `taken` names the entry at work on each device."""
+    def choose(self, item: Item, taken: Mapping[str, int], studies: Mapping[str, int]) -> tuple[str | None, str]:
+        """Return the device for an entry, or None and the reason.
+
+        Args:
+            item: the entry.
+            taken: the entry at work on each device.
+            studies: the entry at work on each study.
+
+        """
+        if other := studies.get(study_of(item)):
+            return None, f"waits: search {other} is at work on the same study"
         reason = self.trouble or "no GPU is to be seen here"
         for name in self.fit(item):
             if name in taken:
@@ -52,6 +61,16 @@ class Devices:
 
     def _identity(self, name: str) -> str:
         return next((gpu.uuid for gpu in self.gpus if name == f"cuda:{gpu.index}"), name)
+
+
+def study_of(item: Item) -> str:
+    """Return the study that an entry works on; empty where its process has yet to name it."""
+    return item.study or str(item.job.get("study") or "")
+
+
+def studies_of(items: Sequence[Item]) -> dict[str, int]:
+    """Return the studies that entries are at work on."""
+    return {study_of(item): item.entry_id for item in items if item.state in AT_WORK and study_of(item)}
 
 
 def taken_by(items: Sequence[Item]) -> dict[str, int]:

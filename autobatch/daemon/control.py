@@ -93,9 +93,9 @@ def submit(database: Path, job: Job, on_done: str | None) -> int:
     """
     from autobatch.job.prepare import prepare
 
-    device = prepare(job).device
-    here = replace(job, folder=str(Path.cwd()), database=str(database.resolve()))
-    entry_id = _queue(database).submit(here.to_dict(), on_done, device)
+    prepared = prepare(job)
+    here = replace(job, folder=str(Path.cwd()), database=str(database.resolve()), study=prepared.study)
+    entry_id = _queue(database).submit(here.to_dict(), on_done, prepared.device)
     try:
         start(database)
     except MachineError as error:

@@ -53,7 +53,11 @@ def status(database: Path, *, unfinished: bool = False) -> dict[str, Any]:
         "daemon": None if daemon is None else {"pid": daemon.pid, "since": daemon.since},
         "trouble": _trouble(database),
         "searches": [
-            describe(item, progress.get(item.study or "", Progress()), is_looked_after=daemon is not None)
+            describe(
+                item,
+                progress.get(item.study or str(item.job.get("study") or ""), Progress()),
+                is_looked_after=daemon is not None,
+            )
             for item in items
         ],
     }
@@ -71,7 +75,7 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
         "wanted": str(item.wanted),
         "reason": reason,
         "device": item.device if item.starts else None,
-        "study": item.study,
+        "study": item.study or item.job.get("study"),
         "budget_s": item.job["budget_s"],
         "worked_s": round(item.worked_s, 1),
         "trials": progress.trials,
@@ -81,6 +85,7 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
         "submitted_at": item.submitted_at,
         "started_at": item.started_at,
         "ended_at": item.ended_at,
+        "retry_at": item.retry_at if item.state is State.QUEUED else None,
         "starts": item.starts,
         "worker": item.worker.pid if at_work and item.worker else None,
         "on_done": item.on_done,

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from autobatch.daemon import places, presence
-from autobatch.daemon.assign import Devices, taken_by
+from autobatch.daemon.assign import Devices, studies_of, taken_by
 from autobatch.daemon.notify import notify, without_notification
 from autobatch.daemon.words import say
 from autobatch.errors import DatabaseError, MachineError
@@ -150,14 +150,15 @@ class Supervisor:
         ready = [item for item in waiting if item.retry_at is None or item.retry_at <= time.time()]
         if not ready:
             return
-        devices, taken = _devices(), taken_by(items)
+        devices, taken, at_work = _devices(), taken_by(items), studies_of(items)
         for item in ready:
-            device, reason = devices.choose(item, taken)
+            device, reason = devices.choose(item, taken, at_work)
             if device is None:
                 if reason != item.reason:
                     self._queue.change(item, reason=reason)
             elif (claimed := self._queue.claim(item, device)) is not None:
                 taken[device] = item.entry_id
+                at_work |= studies_of([claimed])
                 self._start(claimed, devices.shares(items))
 
     def _start(self, item: Item, shares: int) -> None:
@@ -181,7 +182,11 @@ class Supervisor:
 
     def _workers(self) -> list[int]:
         """Return the processes to be ended: a search's command for its end is let be by the first signal."""
-        items = self._queue.items(unfinished=True)
+        try:
+            items = self._queue.items(unfinished=True)
+        except (DatabaseError, OSError) as error:
+            self._note(str(error))
+            return [child.pid for child in self._children.values()]
         items = [item for item in items if item.state is not State.FINISHING or self._signals > 1]
         adopted = [item.worker.pid for item in items if item.worker is not None and item.worker.is_alive]
         started = [self._children[item.entry_id].pid for item in items if item.entry_id in self._children]
