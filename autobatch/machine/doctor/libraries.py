@@ -20,7 +20,13 @@ def versions() -> Iterator[Finding]:
     """Say which of our requirements are missing or too old, and which optional libraries are there."""
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(text) for text in importlib.metadata.requires("autobatch") or ()]
+    try:
+        texts = importlib.metadata.requires("autobatch") or []
+    except importlib.metadata.PackageNotFoundError:
+        what = "autobatch runs from its source folder and is not installed: what it needs is not checked."
+        yield Finding(_AREA, Level.NOTE, what, "pip install . in that folder, or `make install`.")
+        texts = ["torch", "transformers", "accelerate", "peft", "bitsandbytes", "optuna", "nvidia-ml-py", "sqlalchemy"]
+    wanted = [Requirement(text) for text in texts]
     here = [need for need in wanted if not need.marker or need.marker.evaluate({"extra": ""})]
     yield from (finding for need in here if (finding := _unmet(need.name, str(need.specifier))))
     names = [need.name for need in here] + list(_OPTIONAL)
