@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -57,7 +59,7 @@ def _search(case: str, options: list[str], database: Path, timeout_s: float) -> 
     return json.loads(done.stdout) if done.stdout.strip() else {"error": done.stderr[-500:]}
 
 
-def measure(case: str, options: list[str], steps: int, *, grid: bool, timeout_s: float) -> Row:
+def measure(case: str, options: list[str], steps: int, *, keep: Path | None, grid: bool, timeout_s: float) -> Row:
     """Run one case to its end; what goes wrong is in the row's note."""
     model, _, card = case.partition(":")
     row = Row(model, card)
@@ -76,7 +78,17 @@ def measure(case: str, options: list[str], steps: int, *, grid: bool, timeout_s:
             other = _search(case, [*options, "--sampler", "grid"], Path(folder) / "grid.db", timeout_s)
             row.grid_s, row.grid_probes = time.monotonic() - started, other.get("probes")
             row.grid_samples_per_s = (other.get("chosen") or {}).get("measurements", {}).get("samples_per_s")
+        if keep is not None:
+            _keep(database, best, keep / f"{model}-{card or 'whole'}")
     return row
+
+
+def _keep(database: Path, best: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(database) as source, sqlite3.connect(folder / "trials.db") as target:
+        source.backup(target)
+    if best.exists():
+        shutil.copy(best, folder)
 
 
 def _note_answer(row: Row, answer: dict[str, Any]) -> None:
@@ -115,13 +127,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--option", action="append", default=[], help="another option of search, as --option=--seed=1")
+    parser.add_argument("--keep", type=Path, help="folder to keep every case's trials.db and best.yaml in")
     parser.add_argument("--timeout-s", type=float, default=580)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
     for case in options.case:
         extra = ["--budget", options.budget, *options.option]
-        row = measure(case, extra, options.steps, grid=options.grid, timeout_s=options.timeout_s)
+        row = measure(case, extra, options.steps, keep=options.keep, grid=options.grid, timeout_s=options.timeout_s)
         rows.append(asdict(row))
         print(
             f"{row.model:30} {row.card:>6} probes {row.probes:3} search {row.search_s:6.1f} s | promised "
