@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+_LONGEST_MESSAGE = 300
+
 
 class Kind(StrEnum):
     """Outcome of a probe. Every failure of `HINTS` is one entry here and one there."""
@@ -84,6 +86,13 @@ HINTS: Mapping[Kind, str] = {
     Kind.NO_VERDICT: "The probe ended without a result, and the evidence does not decide why.",
 }
 
+FLAGS: Mapping[str, str] = {
+    "fails_alone": "It fails also without autobatch.",
+    "fails_under_test": "By itself it does not fail.",
+    "worst_case_unknown": "It makes its batches itself: the longest is not known, memory is that of the batches seen.",
+}
+"""What else may be known of how a person's own script ran, in words."""
+
 
 class Confidence(StrEnum):
     """How far the evidence goes."""
@@ -158,6 +167,8 @@ class Verdict:
     """Facts that led to `kind`: counters, exit status, exception, traceback, limits. JSON-ready."""
     duration_s: float = 0.0
     """From the request to the end of the process tree."""
+    flags: tuple[str, ...] = ()
+    """Names of `FLAGS` that hold."""
 
     @property
     def ok(self) -> bool:
@@ -166,8 +177,20 @@ class Verdict:
 
     @property
     def hint(self) -> str:
-        """One sentence for a person: what it means and what would help."""
-        return HINTS[self.kind]
+        """What it means and what would help, in words: the code's own where that failed, with the flags that hold."""
+        said = (self._own_words or HINTS[self.kind], *(FLAGS[name] for name in self.flags if name in FLAGS))
+        return " ".join(said)
+
+    @property
+    def _own_words(self) -> str:
+        """What the code raised, in one line; empty where it is not the code that failed."""
+        error = self.evidence.get("exception") or {}
+        message = " ".join(str(error.get("message") or "").split())[:_LONGEST_MESSAGE]
+        if self.kind is not Kind.USER_ERROR or not message:
+            return ""
+        if error.get("do"):  # an error of ours says itself what to do
+            return f"{message} {error['do']}"
+        return f"{HINTS[self.kind]} {str(error.get('type')).rpartition('.')[2]}: {message.rstrip('.')}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -176,6 +199,7 @@ class Verdict:
             "confidence": str(self.confidence),
             "evidence": dict(self.evidence),
             "duration_s": self.duration_s,
+            **({"flags": list(self.flags)} if self.flags else {}),
             "measurements": self.measurements.to_dict(),
         }
 
@@ -187,5 +211,6 @@ class Verdict:
             confidence=Confidence(data["confidence"]),
             evidence=data.get("evidence", {}),
             duration_s=float(data.get("duration_s", 0.0)),
+            flags=tuple(data.get("flags", ())),
             measurements=Measurements.from_dict(data.get("measurements", {})),
         )

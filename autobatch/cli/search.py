@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
-from autobatch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE
+from autobatch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, UsageError
 from autobatch.job.request import FREE, Job
+from autobatch.probe.script_command import parse
 from autobatch.units import parse_bytes, parse_duration
+from autobatch.workload.profiles import PROFILES
 
 
 def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
@@ -23,8 +26,10 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
     return int(value)
 
 
-@click.command(context_settings={"show_default": True})
-@click.option("--model", "-m", required=True, help="Preset (see `autobatch models`), hub id or local folder.")
+@click.command(context_settings={"show_default": True, "allow_interspersed_args": False})
+@click.argument("script", nargs=-1, metavar="[-- python train.py ARGS]", type=click.UNPROCESSED)
+@click.option("--model", "-m", help="Preset (see `autobatch models`), hub id or local folder; not with a script.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), help="How much data, which effective batch.")
 @click.option("--budget", "-b", default="30m", help="Wall clock for everything, confirmation included: 90s, 30m, 2h.")
 @click.option("--data", help="JSON Lines, CSV, Parquet or a folder of text; without it, the preset's lengths.")
 @click.option("--text-column", help="Column of the text in --data.")
@@ -55,7 +60,8 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--no-color", is_flag=True, help="No colour in the live view.")
 def command(  # noqa: D103 - click shows the help text below
     *,
-    model: str,
+    script: tuple[str, ...],
+    model: str | None,
     budget: str,
     effective_batch: int | None,
     searched: tuple[str, ...],
@@ -76,7 +82,8 @@ def command(  # noqa: D103 - click shows the help text below
     job = Job.from_dict(
         {
             **options,
-            "model": model,
+            "model": _subject(model, script),
+            "script": script,
             "budget_s": parse_duration(budget),
             "effective_batch": effective_batch,
             "search": searched,
@@ -96,13 +103,23 @@ def command(  # noqa: D103 - click shows the help text below
         sys.exit(EXIT_NOTHING_FEASIBLE)
 
 
-def _submit(job: Job, on_done: str | None) -> None:
-    from pathlib import Path
+def _subject(model: str | None, script: tuple[str, ...]) -> str:
+    """Return the model's name, or the script's."""
+    if not script:
+        return model or ""
+    if model is not None:
+        raise UsageError("A script trains its own model.", "Leave --model out, or the command after --.")
+    return Path(parse(script).program).name
 
+
+def _submit(job: Job, on_done: str | None) -> None:
     from autobatch.daemon import control
 
     number = control.submit(Path(job.database), job, on_done)
     click.echo(f"Queued as search {number}: `autobatch status` shows it, `autobatch logs -f {number}` follows it.")
 
 
-command.help = "Find the fastest configuration that is safe, by short real trainings."
+command.help = """Find the fastest configuration that is safe, by short real trainings.
+
+With a command after `--`, that script, as it is, is what is trained; without one, --model is.
+"""

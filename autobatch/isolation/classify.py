@@ -14,7 +14,7 @@ from typing import Any
 from autobatch.isolation import rules
 from autobatch.isolation.evidence import Evidence
 from autobatch.request import Limits
-from autobatch.verdict import Confidence, Kind, Measurements, Verdict
+from autobatch.verdict import FLAGS, Confidence, Kind, Measurements, Verdict
 
 Finding = tuple[Kind, Confidence]
 Rule = Callable[[Evidence, Limits], Finding | None]
@@ -46,7 +46,14 @@ def classify(evidence: Evidence, limits: Limits, duration_s: float) -> Verdict:
     if finding is None and (evidence.outcome or {}).get("status") == "ok":
         finding = _judge(measurements, evidence, limits)
     kind, confidence = finding or (Kind.NO_VERDICT, Confidence.UNDECIDED)
-    return Verdict(kind, measurements, confidence, evidence.to_dict(), duration_s)
+    return Verdict(kind, measurements, confidence, evidence.to_dict(), duration_s, _flags(evidence))
+
+
+def _flags(evidence: Evidence) -> tuple[str, ...]:
+    """Return what a script's probe said beside its figures, by the names of `verdict.FLAGS`."""
+    said: Mapping[str, Any] = (evidence.outcome or {}).get("flags", {})
+    names = [name for name in FLAGS if said.get(name) is True]
+    return (*names, "fails_under_test") if said.get("fails_alone") is False else tuple(names)
 
 
 def _measurements(evidence: Evidence) -> Measurements:

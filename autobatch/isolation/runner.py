@@ -92,7 +92,10 @@ class ProbeRunner:
         self._numbers = itertools.count(1)
         self._owns_parent = parent is None
         self.parent = parent or PreloadedParent(
-            self._work_dir, bare=isolation == "spawn", modules=_model_modules(workload), keep_open=keep_open
+            self._work_dir,
+            bare=isolation == "spawn",
+            modules=(entry.partition(":")[0], *_model_modules(workload)),
+            keep_open=keep_open,
         )
         """The process that probes are forked from."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autobatch.errors import MachineError, UsageError
-from autobatch.job.request import FREE, Job
+from autobatch.job import script
+from autobatch.job.request import Job, as_asked
 from autobatch.job.space import Wishes, build_space, wishes
 from autobatch.machine import fingerprint
 from autobatch.machine.fingerprint import Fingerprint
@@ -51,8 +52,11 @@ def prepare(job: Job) -> Prepared:
     """
     _check_budget(job.budget_s)
     wish = _wish(job)
-    workload = build_workload(job, wish)
     device = _device(job.device)
+    if job.script:
+        workload, wish = script.build(job, wish, device)
+    else:
+        workload = build_workload(job, wish)
     machine = fingerprint.read(device)
     space = build_space(workload, fingerprint.precisions(device), machine.cores, wish, job.devices)
     limits = build_limits(job, machine)
@@ -80,17 +84,16 @@ def build_workload(job: Job, wish: Wishes) -> Workload:
         UsageError: the model or the data cannot be read.
 
     """
+    if not job.model:
+        message = "There is neither a model nor a script to train."
+        raise UsageError(message, "Name a model, --model NAME, or a script: autobatch search -- python train.py ARGS")
     workload = resolve(job.model, trust_remote_code=job.trust_remote_code)
     changes: dict[str, object] = {}
     if METHOD in wish.fix or QUANTIZATION in wish.fix:
         changes["method"] = wish.fix.get(METHOD, workload.method)
         changes["quantization"] = wish.fix.get(QUANTIZATION, workload.quantization)
-    if job.effective_batch is not None:
-        changes["effective_batch"] = None if job.effective_batch == FREE else job.effective_batch
-    if job.epochs is not None:
-        changes["epochs"] = job.epochs
     workload = replace(workload, **changes)  # type: ignore[arg-type]  # each value is its field's
-    return _with_data(workload, job) if job.data else workload
+    return as_asked(_with_data(workload, job) if job.data else workload, job)
 
 
 def _with_data(workload: Workload, job: Job) -> Workload:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+from autobatch.workload import profiles
+from autobatch.workload.spec import Workload
 
 FREE = 0
 """Effective batch of a search that may choose it."""
@@ -15,7 +18,7 @@ class Job:
     """One search as it was asked for."""
 
     model: str
-    """Preset, hub id or local folder."""
+    """Preset, hub id or local folder; where a script trains its own, the script's name."""
     budget_s: float
     database: str = "trials.db"
     study: str | None = None
@@ -26,6 +29,8 @@ class Job:
     effective_batch: int | None = None
     """Samples per optimizer step; None: the preset's; `FREE`: not held."""
     epochs: float | None = None
+    profile: str | None = None
+    """A working profile: how much data, which effective batch. What is asked for outright goes before it."""
     fix: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     space: str | None = None
@@ -59,3 +64,17 @@ class Job:
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
         return cls(**values)
+
+
+def as_asked(workload: Workload, job: Job) -> Workload:
+    """Lay the job's profile over a workload, and over that the effective batch and epochs that it names outright.
+
+    Raises:
+        UsageError: there is no such profile.
+
+    """
+    if job.profile is not None:
+        workload = profiles.apply(job.profile, workload, keep_batch=job.effective_batch is not None)
+    if job.effective_batch is not None:
+        workload = replace(workload, effective_batch=None if job.effective_batch == FREE else job.effective_batch)
+    return workload if job.epochs is None else replace(workload, epochs=job.epochs)

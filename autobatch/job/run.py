@@ -13,11 +13,12 @@ from typing import Any, Literal, cast
 from autobatch import attributes
 from autobatch.errors import MachineError
 from autobatch.estimate import cards, memory
-from autobatch.isolation.runner import ProbeRunner
+from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.job.gate import CardGate, WorkClock
-from autobatch.job.prepare import Prepared, prepare
+from autobatch.job.prepare import SMALLEST_BUDGET_S, Prepared, prepare
 from autobatch.job.request import Job
 from autobatch.machine.gpus import Device, Gpu, open_device
+from autobatch.probe.script_command import ENTRY as SCRIPT_ENTRY
 from autobatch.review.live import View
 from autobatch.review.picture import Scene
 from autobatch.review.standing import LedgerWatch
@@ -56,9 +57,12 @@ def run(
         AutobatchError: what cannot be done, in two lines; all that was measured is kept.
 
     """
+    clock = clock or WorkClock()
+    began = clock()
+    if job.script:
+        view.message("looking at the script: it runs, with its own settings, up to its first training step")
     prepared = prepare(job)
     known(prepared.study)
-    clock = clock or WorkClock()
     for note in prepared.workload.notes:
         view.message(note)
     with Ledger.open(job.database) as ledger, _storage(job.database) as storage:
@@ -79,7 +83,7 @@ def run(
                 study_name=prepared.study,
                 ledger=ledger,
                 sampler_name=job.sampler,
-                budget_s=job.budget_s,
+                budget_s=max(SMALLEST_BUDGET_S, job.budget_s - (clock() - began)),
                 seed=job.seed,
                 observer=view,
                 clock=clock,
@@ -123,6 +127,7 @@ def _runner(job: Job, prepared: Prepared, card: Device | None, lock: GpuLock) ->
         seed=job.seed,
         gpu=card,
         keep_open=(lock.fileno(),),
+        entry=SCRIPT_ENTRY if prepared.workload.script else ENTRY,
     )
 
 

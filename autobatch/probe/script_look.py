@@ -83,6 +83,7 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
     by_length = getattr(args, "group_by_length", False) or _plain(getattr(args, s.SAMPLING, "")) == "group_by_length"
     return {
         **found,
+        s.PREFETCH: args.dataloader_prefetch_factor or s.SETTINGS[s.PREFETCH].default,
         s.OPTIM: str(_plain(args.optim)),
         s.PRECISION: precision,
         s.CHECKPOINTING: bool(checkpointing),
@@ -107,8 +108,10 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _size(dataset: Any) -> int:  # noqa: ANN401 - whatever a script evaluates on
-    return len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, dict) else 0
+def _size(dataset: Any) -> int:  # noqa: ANN401 - whatever a script evaluates on, or several by name
+    if isinstance(dataset, dict):
+        return sum(map(_size, dataset.values()))
+    return len(dataset) if hasattr(dataset, "__len__") else 0
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - an enumeration's member or a plain value

@@ -8,7 +8,7 @@ from typing import Any
 
 from autobatch.review import words
 from autobatch.units import GIB, format_duration
-from autobatch.verdict import HINTS, Kind
+from autobatch.verdict import FLAGS, HINTS, Kind
 
 _SAME = 0.02
 """Throughputs closer than this share are a tie."""
@@ -88,6 +88,7 @@ def _chosen(answer: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[st
     for line in headroom(answer):
         yield f"  memory    {line}"
     yield f"  measured  trial {chosen['trial']}, {_sureness(chosen)}"
+    yield from (f"  note      {FLAGS[name]}" for name in chosen.get("flags") or () if name in FLAGS)
 
 
 def _sureness(chosen: Mapping[str, Any]) -> str:

@@ -179,7 +179,7 @@ class Search:
             return None
         confirmed = fact.purpose == "confirm"
         configuration = fact.configuration if confirmed else fact.configuration.replace(self._tuned)
-        return Choice(configuration, fact.verdict.measurements, fact.number, confirmed)
+        return Choice(configuration, fact.verdict.measurements, fact.number, confirmed, fact.verdict.flags)
 
 
 def _arm(configuration: Configuration) -> dict[str, Scalar]:

@@ -21,6 +21,8 @@ class Choice:
     trial: int
     confirmed: bool
     """Whether the figures come from a confirmation in a fresh, longer probe."""
+    flags: tuple[str, ...] = ()
+    """What else is known of how it ran: names of `verdict.FLAGS`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -29,6 +31,7 @@ class Choice:
             "measurements": self.measurements.to_dict(),
             "trial": self.trial,
             "confirmed": self.confirmed,
+            **({"flags": list(self.flags)} if self.flags else {}),
         }
 
 

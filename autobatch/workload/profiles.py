@@ -24,15 +24,16 @@ class Profile:
     effective_batch: int | None
     """None: the workload's own."""
 
-    def applied(self, workload: Workload) -> Workload:
+    def applied(self, workload: Workload, *, keep_batch: bool = False) -> Workload:
         """Return the workload under this profile, with a note that says what it changed."""
         samples = min(workload.train_samples, self.train_samples or workload.train_samples)
-        batch = self.effective_batch or workload.effective_batch
+        batch = workload.effective_batch if keep_batch else self.effective_batch or workload.effective_batch
         changed = []
         if samples != workload.train_samples:
             changed.append(f"{samples:,} of {workload.train_samples:,} samples")
         if batch != workload.effective_batch:
-            changed.append(f"effective batch {batch} in place of {workload.effective_batch}")
+            instead = f" in place of {workload.effective_batch}" if workload.effective_batch else ""
+            changed.append(f"effective batch {batch}{instead}")
         notes = (*workload.notes, f"For {self.purpose}: {', '.join(changed)}.") if changed else workload.notes
         return replace(workload, train_samples=samples, effective_batch=batch, notes=notes)
 
@@ -46,8 +47,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 )
 
 
-def apply(name: str, workload: Workload) -> Workload:
+def apply(name: str, workload: Workload, *, keep_batch: bool = False) -> Workload:
     """Return the workload under a profile by name.
+
+    Args:
+        name: of the profile.
+        workload: as it is without one.
+        keep_batch: leave the effective batch alone, as a person has named one.
 
     Raises:
         UsageError: there is no such profile.
@@ -55,4 +61,4 @@ def apply(name: str, workload: Workload) -> Workload:
     """
     if name not in PROFILES:
         raise UsageError(f"There is no profile {name!r}.", f"Choose one of {', '.join(PROFILES)}.")
-    return PROFILES[name].applied(workload)
+    return PROFILES[name].applied(workload, keep_batch=keep_batch)
