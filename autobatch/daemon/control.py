@@ -125,8 +125,9 @@ def said(before: Item, wanted: Wish) -> str:
     name = f"Search {before.entry_id} ({before.job['model']})"
     at_work = before.has_living_worker
     if wanted is Wish.PAUSE:
-        when = "after the probe at work" if at_work else "before it begins" if before.starts == 0 else "now"
-        return f"{name} pauses {when}, and gives the device and the memory back; `resume` goes on with it."
+        if at_work:
+            return f"{name} pauses after the probe at work, and gives device and memory back; `resume` goes on with it."
+        return f"{name} is paused{' before it began' if before.starts == 0 else ''}; `resume` goes on with it."
     if wanted is Wish.RUN:
         was_held = before.wanted is Wish.PAUSE or before.state is State.PAUSED
         return f"{name} goes on." if was_held else f"{name} was not paused; nothing changed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
     chosen = (item.answer or {}).get("chosen") or {}
     state, reason = _state(item, is_looked_after=is_looked_after)
     at_work = item.state in AT_WORK and item.has_living_worker
+    # what is used of the budget is written before each probe
+    since = progress.probing_since if at_work else None
     return {
         "search": item.entry_id,
         "model": item.job["model"],
@@ -77,11 +80,11 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
         "device": item.device if item.starts else None,
         "study": item.study or item.job.get("study"),
         "budget_s": item.job["budget_s"],
-        "worked_s": round(item.worked_s, 1),
+        "worked_s": round(item.worked_s + (time.time() - since if since else 0.0), 1),
         "trials": progress.trials,
         "best_samples_per_s": progress.best,
         "samples_per_s": chosen.get("measurements", {}).get("samples_per_s"),
-        "probing_since": progress.probing_since if at_work else None,
+        "probing_since": since,
         "submitted_at": item.submitted_at,
         "started_at": item.started_at,
         "ended_at": item.ended_at,

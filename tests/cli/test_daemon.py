@@ -69,7 +69,7 @@ def test_the_queue_is_listed_for_people_and_scripts(path):
 
 @pytest.mark.usefixtures("queue")
 def test_each_command_says_what_it_did(path):
-    assert "pauses before it begins" in autobatch("pause", "1", path=path).output
+    assert "is paused before it began" in autobatch("pause", "1", path=path).output
     assert "paused by a person" in autobatch("status", path=path).output
     assert autobatch("resume", "1", path=path).output == "Search 1 (demo) goes on.\n"
     assert "is cancelled" in autobatch("cancel", "1", path=path).output

@@ -25,7 +25,7 @@ def item(queue, submit):
     ("wanted", "at_work", "text"),
     [
         (Wish.PAUSE, True, "pauses after the probe at work"),
-        (Wish.PAUSE, False, "pauses before it begins"),
+        (Wish.PAUSE, False, "is paused before it began"),
         (Wish.STOP, True, "ends after the probe at work; what was measured is kept"),
         (Wish.STOP, False, "is ended"),
         (Wish.CANCEL, True, "is cancelled, its probe ended"),
