@@ -15,6 +15,7 @@ from types import FrameType
 
 from autobatch.daemon import places, presence
 from autobatch.daemon.assign import Devices, studies_of, taken_by
+from autobatch.daemon.deaths import settle
 from autobatch.daemon.notify import notify, without_notification
 from autobatch.daemon.words import say
 from autobatch.errors import DatabaseError, MachineError
@@ -23,12 +24,9 @@ from autobatch.machine.gpus import list_gpus
 from autobatch.store.connection import identity
 from autobatch.store.database import Database
 from autobatch.store.entry import AT_WORK, Item, State, Wish
-from autobatch.store.orphans import kill_orphans
 from autobatch.store.queue import Queue
 
 TICK_S = 1.0
-LARGEST_SETBACKS = 10
-"""A search whose process died this often, with no probe finished in between, is given up."""
 KILL_S = 20.0
 """From the second signal to SIGKILL: a probe's tree is ended in this time."""
 
@@ -55,6 +53,8 @@ class Supervisor:
     command: Callable[[Path, Item, int], list[str]] = worker_command
     _signals: int = field(default=0, init=False)
     _children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
+    _started: dict[int, int] = field(default_factory=dict, init=False)
+    """Number of the start that we made last of each entry."""
     _trouble: str = field(default="", init=False)
 
     def run(self) -> None:
@@ -130,20 +130,8 @@ class Supervisor:
         item = self._queue.item(entry_id)
         if item.state not in AT_WORK or self._is_at_work(item):
             return
-        if item.worker is not None:
-            kill_orphans(item.worker, None)
-        say(f"search {entry_id}: its process is gone ({item.state})")
-        restarted = item.worker is not None and item.worker.boot_id != proc.boot_id()
-        if item.state is State.FINISHING:
-            text = f"nobody saw how its command ended: see {places.done_log(self.database, entry_id)}"
-            self._queue.end(item, State.DONE, text)
-        elif restarted:
-            self._queue.put_back(item, "the machine was restarted; it goes on where it was")
-        elif item.wanted is Wish.RUN and item.setbacks + 1 >= LARGEST_SETBACKS:
-            text = f"its process died {item.setbacks + 1} times in a row: see `autobatch logs {entry_id}`"
-            self._queue.end(item, State.FAILED, text)
-        else:
-            self._queue.put_back(item, "its process died; it goes on where it was", setback=True)
+        said = settle(self._queue, item, is_known=self._started.get(entry_id) == item.starts)
+        say(f"search {entry_id}: {said}")
 
     def _start_what_can_run(self, items: list[Item]) -> None:
         waiting = [item for item in items if item.state in {State.QUEUED, State.PAUSED} and item.wanted is Wish.RUN]
@@ -162,6 +150,7 @@ class Supervisor:
                 self._start(claimed, devices.shares(items))
 
     def _start(self, item: Item, shares: int) -> None:
+        self._started[item.entry_id] = item.starts
         try:
             log = places.open_log(places.log(self.database, item.entry_id))
             try:

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from autobatch.daemon import places, presence, supervisor
-from autobatch.daemon.supervisor import LARGEST_SETBACKS, Supervisor, worker_command
+from autobatch.daemon.deaths import LARGEST_SETBACKS
+from autobatch.daemon.supervisor import Supervisor, worker_command
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.store.entry import State, Wish
@@ -176,6 +177,14 @@ def test_a_restart_of_the_machine_is_no_setback(queue, submit, daemon):
     assert queue.item(entry).setbacks == 0
 
 
+def test_a_start_that_a_killed_daemon_left_half_done_is_no_setback(queue, submit, daemon):
+    entry = submit()
+    queue.claim(queue.item(entry), "cpu")
+    daemon(fake(lasts=False))
+    wait(lambda: queue.item(entry).state is State.DONE)
+    assert (queue.item(entry).setbacks, queue.item(entry).starts) == (0, 2)
+
+
 def test_a_command_whose_watcher_died_is_not_run_again(queue, submit, daemon):
     entry = submit(on_done="train")
     claimed = queue.claim(queue.item(entry), "cpu")
@@ -184,7 +193,7 @@ def test_a_command_whose_watcher_died_is_not_run_again(queue, submit, daemon):
     daemon(dies)
     wait(lambda: queue.item(entry).state is State.DONE)
     assert queue.item(entry).answer == {"chosen": {"trial": 1}}
-    assert "on-done.log" in queue.item(entry).reason
+    assert "nobody saw how its command ended" in queue.item(entry).reason
 
 
 def test_a_pause_before_the_start_holds_until_it_is_taken_back(queue, submit, daemon):
