@@ -20,7 +20,7 @@ from autobatch import load
 from autobatch.errors import AutobatchError
 from autobatch.export.frozen import Frozen
 from autobatch.units import format_bytes
-from autobatch.workload import data, resolve, tokens
+from autobatch.workload import data, resolve
 from autobatch.workload.spec import Workload
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def options() -> argparse.Namespace:
 
 
 def prepare_process(frozen: Frozen) -> None:
-    """Set what CUDA reads when it starts: the allocator's settings, and one card where it was measured on one."""
-    os.environ.update(frozen.chosen.environment)
+    """Set what CUDA reads when it starts: what it was measured with, and one card where it was measured on one."""
+    frozen.set_environment()
     kind, _, index = frozen.chosen.device.partition(":")
     if kind == "cuda" and frozen.chosen.devices == 1:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", index or "0")
@@ -57,20 +57,20 @@ def workload_of(frozen: Frozen, chosen: argparse.Namespace) -> Workload:
         workload = replace(resolve.resolve(chosen.model), data=workload.data)
     if chosen.data:
         found = data.describe(chosen.data, workload, chosen.text_column, chosen.summary_column)
-        workload = replace(workload, data=found.data, lengths=found.lengths)
+        count = found.data.samples or workload.train_samples
+        workload = replace(workload, data=found.data, lengths=found.lengths, train_samples=count)
     return workload
 
 
-def samples_of(workload: Workload, vocabulary: int) -> Any:  # noqa: ANN401 - a data set, or a list that is one
-    """Return the workload's own text as token ids, or random tokens of its lengths where it has none."""
-    from autobatch.probe.samples import RandomSamples
-    from autobatch.probe.text import encode
+def samples_of(workload: Workload, vocabulary: int) -> Any:  # noqa: ANN401 - a data set
+    """Return the samples that a probe trains on too: the workload's own text, or random tokens of its lengths."""
+    from torch.utils.data import Subset
 
-    if workload.data is None:
-        return RandomSamples(workload, vocabulary, workload.train_samples)
-    tokenizer = tokens.load(workload.model)
-    texts = data.read(workload.data.path, workload.data.text_column, workload.data.summary_column)
-    return [encode(text, workload, tokenizer) for text in texts]
+    from autobatch.probe.material import open_samples
+
+    samples = open_samples(workload, vocabulary)
+    # a working profile may train on a part of the data
+    return Subset(samples, range(min(len(samples), workload.train_samples)))
 
 
 def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tuple[Callback, Peak, float]:

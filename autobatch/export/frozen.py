@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch import __version__
+from autobatch.arguments import environment
 from autobatch.errors import UsageError
 from autobatch.export import files, provenance, syntax, targets
 from autobatch.export.chosen import Chosen
@@ -73,13 +77,33 @@ class Frozen:
             return dict(self.settings)
         return targets.get("hf").settings(self.chosen)
 
+    def set_environment(self) -> None:
+        """Set the environment variables that it was measured with; warn where CUDA has started without them."""
+        if self.chosen.device_kind == "cpu":
+            return
+        wanted = environment(self.configuration)
+        wrong = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
+        torch = sys.modules.get("torch")
+        if wrong and torch is not None and torch.cuda.is_initialized():
+            listed = ", ".join(f"{name}={value or ''}" for name, value in wrong.items())
+            message = f"CUDA has started already, so what it was measured with does not count: {listed}. Load it first."
+            warnings.warn(message, stacklevel=2)
+        for name, value in wrong.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
     def apply(self, training_args: T) -> T:
         """Lay the frozen arguments over a TrainingArguments (or a subclass), in place, and return it.
+
+        The environment variables that it was measured with are set too (`set_environment`).
 
         Args:
             training_args: is validated again, as if it had been made with the frozen arguments.
 
         """
+        self.set_environment()
         assert dataclasses.is_dataclass(training_args)
         assert not isinstance(training_args, type)
         fresh = dataclasses.replace(training_args, **self.arguments)

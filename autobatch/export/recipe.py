@@ -12,6 +12,8 @@ from typing import Any
 
 from autobatch.workload.spec import Workload
 
+_UNCHANGED = "None of this was changed for you."
+
 
 def remarks(workload: Workload, before: int | None, after: int, optimizer: str) -> tuple[str, ...]:
     """Return sentences on the steps, the warm-up and the learning rate; none where the effective batch is the same.
@@ -29,13 +31,15 @@ def remarks(workload: Workload, before: int | None, after: int, optimizer: str) 
     if before is None:
         return (
             f"The effective batch {after} was free to choose: {steps:,} steps an epoch.",
-            "Check warm-up, learning rate, and whatever else counts steps.",
+            "Warm-up, evaluation and saving that count steps cover another share of the training than before.",
+            f"The learning rate goes with {_rule(optimizer)} of new over old effective batch.",
+            _UNCHANGED,
         )
     old = steps_per_epoch(workload.train_samples, before)
     found = [f"The effective batch is {after} in place of {before}: {steps:,} steps an epoch in place of {old:,}."]
     found += _warm_up(workload.recipe, old, steps)
     found += _learning_rate(workload.recipe, after / before, optimizer)
-    return (*found, "None of this was changed for you.")
+    return (*found, _UNCHANGED)
 
 
 def steps_per_epoch(samples: int, effective_batch: int) -> int:
@@ -61,3 +65,7 @@ def _learning_rate(recipe: Mapping[str, Any], ratio: float, optimizer: str) -> l
         return [f"learning_rate={rate:g}: Adafactor scales its steps by itself; try it as it is first."]
     rule, factor = ("linear", ratio) if "sgd" in optimizer else ("square-root", math.sqrt(ratio))
     return [f"learning_rate={rate:g}: the {rule} rule for {optimizer} gives {rate * factor:.3g}."]
+
+
+def _rule(optimizer: str) -> str:
+    return "the ratio" if "sgd" in optimizer else "the square root of the ratio"

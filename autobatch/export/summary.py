@@ -19,13 +19,26 @@ def summary(chosen: Chosen, target: str) -> str:
         f"Study {chosen.study}, trial {chosen.trial}, {chosen.workload.model.name}.",
         f"Effective batch {chosen.effective_batch} = {product}.",
         *_promises(chosen),
-        *remarks(chosen.workload, chosen.workload.effective_batch, chosen.effective_batch, str(values[OPTIM])),
+        *remarks(chosen.workload, _batch_of_recipe(chosen), chosen.effective_batch, str(values[OPTIM])),
+        *_environment(chosen, target),
     ]
     elsewhere = targets.get(target).elsewhere(chosen)
     if elsewhere:
         listed = ", ".join(f"{key}={value}" for key, value in elsewhere.items())
         lines.append(f"Not in this format, set elsewhere: {listed}.")
     return "\n".join(lines)
+
+
+def _batch_of_recipe(chosen: Chosen) -> int | None:
+    return chosen.workload.recipe_batch or chosen.workload.effective_batch
+
+
+def _environment(chosen: Chosen, target: str) -> list[str]:
+    """Say which variables the measurement had, where the format itself does not set them."""
+    if target == "env" or chosen.device_kind == "cpu" or not chosen.environment:
+        return []
+    variables = " ".join(f"{name}={value}" for name, value in chosen.environment.items())
+    return [f"Measured with these environment variables, so train with them: {variables}"]
 
 
 def _promises(chosen: Chosen) -> list[str]:

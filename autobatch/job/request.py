@@ -73,8 +73,11 @@ def as_asked(workload: Workload, job: Job) -> Workload:
         UsageError: there is no such profile.
 
     """
+    own = workload.effective_batch
     if job.profile is not None:
         workload = profiles.apply(job.profile, workload, keep_batch=job.effective_batch is not None)
     if job.effective_batch is not None:
         workload = replace(workload, effective_batch=None if job.effective_batch == FREE else job.effective_batch)
+    if workload.effective_batch != own:
+        workload = replace(workload, recipe_batch=own)
     return workload if job.epochs is None else replace(workload, epochs=job.epochs)

@@ -96,6 +96,8 @@ class Workload:
     """Other TrainingArguments of the full run (learning_rate, warmup_steps, ...): applied, never searched."""
     script: tuple[str, ...] | None = None
     """The user's own command line, where that is the probe."""
+    recipe_batch: int | None = None
+    """Effective batch that the recipe was made for, where another may be chosen. No part of the digest."""
     notes: tuple[str, ...] = ()
     """Sentences a person should see: what was clamped or estimated. No part of the digest."""
 
@@ -123,6 +125,6 @@ class Workload:
     @property
     def digest(self) -> str:
         """A stable name for this workload: 16 hexadecimal digits."""
-        data = {name: value for name, value in self.to_dict().items() if name != "notes"}
+        data = {name: value for name, value in self.to_dict().items() if name not in ("notes", "recipe_batch")}
         text = json.dumps(data, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
