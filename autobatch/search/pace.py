@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from autobatch.estimate import compute, memory
 from autobatch.estimate.cards import Card
 from autobatch.estimate.memory import TRAINER, Loop
-from autobatch.search.prior import Pace, PaceOf
-from autobatch.settings import MICRO_BATCH, PRECISION, Configuration
+from autobatch.search.prior import FLOOR, SLOPE, Pace, PaceOf, effect
+from autobatch.settings import MICRO_BATCH, PRECISION, QUANTIZATION, Configuration
 from autobatch.workload.spec import Workload
 
 LARGE = 1024
@@ -25,7 +27,7 @@ def pace_of(workload: Workload, card: Card, loop: Loop = TRAINER) -> PaceOf:
     nameless = Card(card.name, card.title, card.memory_bytes, {})
     source, target = memory.longest_tokens(workload)
 
-    def pace(arm: Configuration) -> Pace:
+    def plain(arm: Configuration) -> Pace:
         one, many = arm.replace({MICRO_BATCH: 1}), arm.replace({MICRO_BATCH: LARGE})
         floor = compute.predict_time(workload, one, nameless, loop=loop)
         if card.tflops.get(str(arm[PRECISION])):
@@ -34,4 +36,12 @@ def pace_of(workload: Workload, card: Card, loop: Loop = TRAINER) -> PaceOf:
         flops = compute.flops_per_sample(workload, arm, source, target, recompute=True)
         return Pace(floor.seconds, flops / (TYPICAL_TFLOPS * 1e12), floor.rel_sigma)
 
-    return pace
+    return lambda arm: _quantized(plain(arm.replace({QUANTIZATION: "none"})), arm)
+
+
+def _quantized(pace: Pace, arm: Configuration) -> Pace:
+    """Slow an arm's plain twin by what dequantisation costs, which operation counts leave out."""
+    if arm[QUANTIZATION] == "none":
+        return pace
+    mean = effect((QUANTIZATION, arm[QUANTIZATION])).mean
+    return Pace(pace.floor_s * math.exp(mean[FLOOR]), pace.sample_s * math.exp(mean[SLOPE]), pace.rel_sigma)

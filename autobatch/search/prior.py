@@ -154,17 +154,17 @@ def build(
     `predict`, asked at two micro-batches, replaces the effects on memory, and `pace` those on time.
     """
     mean = np.tile(COMMON_MEAN[:, None], (1, len(arms)))
-    covariance = np.tile((COMMON_SD**2)[:, None, None], (1, len(arms), len(arms)))
+    between = (OWN_SD**2)[:, None, None] * np.eye(len(arms))
     for part in dict.fromkeys(part for arm in arms for part in properties(arm)):
         has = np.array([float(part in properties(arm)) for arm in arms])
         known = effect(part)
         mean += np.array(known.mean)[:, None] * has
-        covariance += (np.array(known.sd) ** 2)[:, None, None] * np.outer(has, has)
-    covariance += (OWN_SD**2)[:, None, None] * np.eye(len(arms))
+        between = between + (np.array(known.sd) ** 2)[:, None, None] * np.outer(has, has)
+    covariance = (COMMON_SD**2)[:, None, None] + between
     if predict is not None:
         _lay_memory(mean, covariance, arms, batches, predict)
     if pace is not None:
-        _lay_time(mean, covariance, [pace(arm) for arm in arms])
+        _lay_time(mean, covariance, between, [pace(arm) for arm in arms])
     return Prior(mean, covariance)
 
 
@@ -182,11 +182,14 @@ def _lay_memory(
     covariance[FIXED] = covariance[PER_SAMPLE] = _shared(np.array(sigmas))
 
 
-def _lay_time(mean: Array, covariance: Array, paces: Sequence[Pace]) -> None:
+def _lay_time(mean: Array, covariance: Array, between: Array, paces: Sequence[Pace]) -> None:
+    """Lay the predicted times; how they err between arms follows the effects, as far as the predictor may err."""
     sigma = np.array([pace.rel_sigma for pace in paces])
     for figure, seconds in ((FLOOR, [p.floor_s for p in paces]), (SLOPE, [p.sample_s for p in paces])):
         mean[figure] = np.log(np.array(seconds))
-        covariance[figure] = _shared(sigma) + HOST_SD**2
+        shrink = np.minimum(1.0, sigma * math.sqrt(1 - SHARED) / np.sqrt(np.diag(between[figure])))
+        own = between[figure] * np.outer(shrink, shrink)
+        covariance[figure] = np.outer(sigma, sigma) * SHARED + own + HOST_SD**2
 
 
 def _shared(sigma: Array) -> Array:
