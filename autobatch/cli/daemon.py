@@ -17,6 +17,7 @@ _DATABASE = click.option(
     "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
     help="Database of the searches.",
 )  # fmt: skip
+_LONGEST_REASON = 200
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -94,10 +95,15 @@ def _line(one: dict[str, Any]) -> str:
         parts.append(f"in a probe for {format_duration(max(0.0, time.time() - one['probing_since']))}")
     # what a running search is wanted to do next
     wanted = f" ({one['wanted']} wanted)" if one["worker"] and one["wanted"] != Wish.RUN else ""
-    reason = f" - {one['reason']}" if one["reason"] else ""
+    reason = f" - {_short(one['reason'])}" if one["reason"] else ""
     if (one["retry_at"] or 0) > time.time():
         reason += f" (tried again in {format_duration(one['retry_at'] - time.time())})"
     return f"{one['search']:>4}  {one['state'] + wanted:<9} {one['model']}{where}: {', '.join(parts)}{reason}"
+
+
+def _short(text: str) -> str:
+    """Cut a reason, which may quote another process's command line, to what a line can hold; `--json` has it whole."""
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
 
 
 @click.command()
