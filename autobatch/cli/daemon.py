@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from autobatch.store.entry import Wish
+from autobatch.store.entry import State, Wish
 
 _DATABASE = click.option(
     "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
@@ -87,10 +87,10 @@ def _line(one: dict[str, Any]) -> str:
     where = f" on {one['device']}" if one["device"] else ""
     parts = [f"{format_duration(one['worked_s'])} of {format_duration(one['budget_s'])} used"]
     parts += [f"{one['trials']} trials"] if one["trials"] else []
-    if one["samples_per_s"]:
+    if one["state"] == State.DONE and one["samples_per_s"]:
         parts.append(f"{number(one['samples_per_s'])} samples/s chosen")
     elif one["best_samples_per_s"]:
-        parts.append(f"{number(one['best_samples_per_s'])} samples/s so far")
+        parts.append(f"{number(one['best_samples_per_s'])} samples/s at best")
     if one["probing_since"]:
         parts.append(f"in a probe for {format_duration(max(0.0, time.time() - one['probing_since']))}")
     # what a running search is wanted to do next
