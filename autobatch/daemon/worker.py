@@ -22,6 +22,7 @@ from autobatch.machine.memory import host_limit
 from autobatch.search.seams import StopSearch
 from autobatch.store.database import Database
 from autobatch.store.entry import State, Wish
+from autobatch.store.ledger import Ledger
 from autobatch.store.owner import Process
 from autobatch.store.queue import Queue
 
@@ -48,7 +49,8 @@ class Worker:
         self._path = database.resolve()
         self._start = start
         self._shares = shares
-        self._queue = Queue(Database(database))
+        self._database = Database(database)
+        self._queue = Queue(self._database)
         self._clock = WorkClock()
         self._started = self._clock()
         self._draining = False
@@ -151,7 +153,14 @@ class Worker:
             self._change(state=State.FINISHING, answer=answer, reason="the command for its end runs")
             self._end(State.DONE, self._on_done(self._item.on_done, answer))
         else:
-            self._end(State.DONE, "" if answer["chosen"] else str(answer.get("advice") or "nothing fits"), answer)
+            self._end(State.DONE, "" if answer["chosen"] else self._why_nothing(answer), answer)
+
+    def _why_nothing(self, answer: Mapping[str, Any]) -> str:
+        study = str(answer["study"])
+        if held := len(Ledger(self._database).quarantined(study)):
+            again = f"`autobatch release --study {study}` lets them be tried again"
+            return f"no answer: {held} configuration(s) ran when a process died, and are held back; {again}"
+        return str(answer.get("advice") or "nothing fits")
 
     def _on_done(self, command: str, answer: Mapping[str, Any]) -> str:
         log = places.done_log(self._path, self._item.entry_id)

@@ -19,6 +19,7 @@ from autobatch.errors import DatabaseError, MachineError, UsageError
 from autobatch.search.seams import StopSearch
 from autobatch.settings import Configuration
 from autobatch.store.entry import State, Wish
+from autobatch.store.ledger import Ledger
 from autobatch.verdict import Kind, Verdict
 
 ANSWER = {"interrupted": False, "chosen": {"measurements": {"samples_per_s": 9.0}}, "study": "s"}
@@ -64,6 +65,14 @@ def test_nothing_that_fits_is_an_answer_too(work):
     item = work(lambda *_, **__: {**ANSWER, "chosen": None, "advice": "a smaller model would"}, on_done="touch ran")
     assert (item.state, item.reason) == (State.DONE, "a smaller model would")
     assert not os.path.exists("ran")  # noqa: PTH110 - in the folder of the search
+
+
+def test_what_is_held_back_is_named_where_nothing_else_is_left(work, path):
+    with Ledger.open(path) as ledger:
+        ledger.begin("s", 0, Configuration(), "probe", "search").finish(Verdict(Kind.KILLED_IN_FLIGHT))
+    item = work(lambda *_, **__: {**ANSWER, "chosen": None, "advice": "a smaller model would"})
+    assert item.reason.startswith("no answer: 1 configuration(s) ran when a process died")
+    assert "autobatch release --study s" in item.reason
 
 
 def test_files_that_are_gone_fail_the_search_in_one_line(work):
