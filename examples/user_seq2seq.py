@@ -1,6 +1,7 @@
 """A summariser as anyone would write it with Seq2SeqTrainer; it knows nothing of autobatch.
 
 python examples/user_seq2seq.py --data stdlib.jsonl --output_dir out [any other argument of Seq2SeqTrainingArguments]
+python examples/user_seq2seq.py run.yaml
 autobatch search ... -- python examples/user_seq2seq.py --data stdlib.jsonl --output_dir out
 """
 
@@ -62,7 +63,9 @@ def make_model(width: int, vocabulary: int) -> BartForConditionalGeneration:
 
 def main() -> None:
     """Train, evaluate, save."""
-    mine, training = HfArgumentParser((ScriptArguments, Seq2SeqTrainingArguments)).parse_args_into_dataclasses()
+    parser = HfArgumentParser((ScriptArguments, Seq2SeqTrainingArguments))
+    from_file = len(sys.argv) == 2 and sys.argv[1].endswith(".yaml")
+    mine, training = parser.parse_yaml_file(sys.argv[1]) if from_file else parser.parse_args_into_dataclasses()
     raw = load_dataset("json", data_files=mine.data, split="train").select(range(mine.samples))
     tokenizer = make_tokenizer([*raw["text"], *raw["summary"]])
 
