@@ -85,7 +85,7 @@ class PreloadedParent:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, MARK: self._token, "OMP_NUM_THREADS": _threads()},
+                env={**os.environ, MARK: self._token, **_openmp()},
                 start_new_session=True,
             )
         self._socket = ours
@@ -210,6 +210,11 @@ class PreloadedParent:
         return message
 
 
-def _threads() -> str:
-    """Return OMP_NUM_THREADS: what the user set, else what torch would take."""
-    return os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+def _openmp() -> dict[str, str]:
+    """Return OpenMP's settings: the user's, else as many threads as torch would take, which sleep while they wait.
+
+    libgomp's threads spin for milliseconds at every barrier. On cores that they share, with DataLoader workers or with
+    a neighbour, they take the time of the very threads that they wait for: steps then take up to ten times as long.
+    """
+    usual = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), "OMP_WAIT_POLICY": "passive"}
+    return {name: os.environ.get(name) or value for name, value in usual.items()}
