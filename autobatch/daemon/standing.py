@@ -66,7 +66,8 @@ def status(database: Path, *, unfinished: bool = False) -> dict[str, Any]:
 
 def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[str, Any]:
     """Return one entry as people and scripts read it."""
-    chosen = (item.answer or {}).get("chosen") or {}
+    has_answer = item.is_over or item.state is State.FINISHING
+    chosen = (item.answer or {}).get("chosen") or {} if has_answer else {}
     state, reason = _state(item, is_looked_after=is_looked_after)
     at_work = item.state in AT_WORK and item.has_living_worker
     # what is used of the budget is written before each probe
