@@ -65,9 +65,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     def finds_peak_again(self) -> bool:
         """Whether the longest micro-batch must be tried once more, after typical ones.
 
-        A caching allocator that has served many lengths fits a longer one less well than at the start.
+        An allocator that has served many lengths, CUDA's or the host's, fits a longer one less well than at the start.
         """
-        return self.parts.times and self.meter.card is not None and not self.hopeless
+        return self.parts.times and not self.hopeless
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""
