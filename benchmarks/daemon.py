@@ -1,6 +1,6 @@
 """The daemon under fire, and at rest.
 
-    python -m benchmarks.daemon [--kills 200] [--idle-s 60] [--json FILE]
+    python -m benchmarks.daemon [--kills 200] [--daemon-kills 60] [--idle-s 60] [--json FILE]
 
 Three searches with a pause, a cancellation and two deaths of the daemon; random kills under a queue of short searches;
 what an idle daemon costs. Real probes of a tiny model on the CPU.
@@ -68,6 +68,7 @@ def main() -> None:
     """Run all parts and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--daemon-kills", type=int, default=60)
     parser.add_argument("--idle-s", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -81,7 +82,8 @@ def main() -> None:
         "idle": lambda folder: idle(folder, options.idle_s),
         "day": day,
         "scenario": scenario,
-        "kills": lambda folder: kills(folder, options.kills, options.seed),
+        "kills of the daemon": lambda folder: kills(folder, options.daemon_kills, options.seed, only_daemon=True),
+        "kills of anything": lambda folder: kills(folder, options.kills, options.seed, only_daemon=False),
     }
     for name, part in parts.items():
         with TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ _WEIGHT = 10
 """The daemon is killed this much more often than any one of the others."""
 
 
-def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
+def kills(folder: Path, count: int, seed: int, *, only_daemon: bool) -> dict[str, Any]:
     """Kill at random, the queue kept filled, until `count` kills are done; then let it come to its end."""
     database, rng = folder / "trials.db", random.Random(seed)
     killed: Counter[str] = Counter()
@@ -27,7 +27,7 @@ def kills(folder: Path, count: int, seed: int) -> dict[str, Any]:
             submitted += 1
             submit(database, submitted, "8,16")
         time.sleep(rng.uniform(0.2, 3.0))
-        if victims := _victims(database):
+        if victims := [one for one in _victims(database) if one[0] == "daemon" or not only_daemon]:
             killed[_kill(database, *rng.choice(victims))] += 1
     ended = wait(database, lambda now: all(one["state"] in OVER for one in now.values()), 900)
     autobatch("daemon", "stop", database=database)
