@@ -7,7 +7,8 @@ from shlex import quote
 from typing import Any
 
 from autobatch.review import words
-from autobatch.units import GIB, format_duration
+from autobatch.settings import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, OPTIM, WORKERS
+from autobatch.units import GIB, format_bytes, format_duration
 from autobatch.verdict import FLAGS, HINTS, Kind
 
 _SAME = 0.02
@@ -78,20 +79,60 @@ def _room(place: str, used: float, size: float | None, fraction: float | None) -
 def _chosen(answer: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[str]:
     measured = chosen["measurements"]
     workload = answer.get("workload") or {}
-    yield f"Chosen: {words.configuration(chosen['configuration'])}"
-    step = f"{words.number(measured.get('step_s'))} s/step"
-    tokens = f", {words.number(measured['tokens_per_s'])} tokens/s" if measured.get("tokens_per_s") else ""
-    yield f"  speed     {words.number(measured.get('samples_per_s'))} samples/s{tokens}, {step}"
+    yield f"Chosen: {_settings(chosen)}"
+    if is_inference(chosen):
+        yield f"  speed     {words.number(measured['eval_samples_per_s'])} samples/s of {_evaluating(workload)}"
+    else:
+        step = f"{words.number(measured.get('step_s'))} s/step"
+        tokens = f", {words.number(measured['tokens_per_s'])} tokens/s" if measured.get("tokens_per_s") else ""
+        yield f"  speed     {words.number(measured.get('samples_per_s'))} samples/s{tokens}, {step}"
     seconds = training_seconds(workload, measured.get("samples_per_s"))
     if seconds is not None:
         yield f"  training  {training_words(workload)} in about {format_duration(seconds)}, evaluation not counted"
+    yield from _loader(chosen)
     for line in headroom(answer):
         yield f"  memory    {line}"
     yield f"  measured  trial {chosen['trial']}, {_sureness(chosen)}"
     yield from (f"  note      {FLAGS[name]}" for name in chosen.get("flags") or () if name in FLAGS)
 
 
+def is_inference(choice: Mapping[str, Any]) -> bool:
+    """Tell whether it was chosen for evaluation alone: nothing was trained."""
+    measured = choice["measurements"]
+    return not measured.get("samples_per_s") and bool(measured.get("eval_samples_per_s"))
+
+
+def _settings(choice: Mapping[str, Any]) -> str:
+    """Say a configuration; of one for inference, what inference uses."""
+    settings = choice["configuration"]
+    if not is_inference(choice):
+        return words.configuration(settings)
+    unused = {MICRO_BATCH, ACCUMULATION, CHECKPOINTING, OPTIM}
+    used = words.configuration({name: value for name, value in settings.items() if name not in unused})
+    return f"for inference, {used}"
+
+
+def _evaluating(workload: Mapping[str, Any]) -> str:
+    generation = workload.get("generation")
+    if not generation:
+        return "evaluation (loss alone)"
+    beams = words.count(generation["num_beams"], "beam")
+    return f"generation, {generation['max_new_tokens']} new tokens each, {beams}"
+
+
+def _loader(chosen: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the DataLoader costs: the time waited for it, and the memory of one worker."""
+    measured, workers = chosen["measurements"], int(chosen["configuration"].get(WORKERS) or 0)
+    waits, each = measured.get("loader_wait_fraction"), measured.get("loader_worker_bytes")
+    said = [f"the device waits {words.percent(waits, 1)} of the time"] if waits is not None else []
+    said += [f"one takes {format_bytes(each)} of host memory"] if each and workers else []
+    if said:
+        yield f"  loader    {words.count(workers, 'worker')}: {', '.join(said)}"
+
+
 def _sureness(chosen: Mapping[str, Any]) -> str:
+    if is_inference(chosen):
+        return "the fastest of the batches tried, each in a process of its own"
     if not chosen.get("confirmed"):
         return "one short probe; not confirmed in a fresh, longer one"
     error = chosen["measurements"].get("micro_step_rel_error")
@@ -108,8 +149,9 @@ def _second(answer: Mapping[str, Any]) -> Iterator[str]:
     second, chosen = answer.get("runner_up"), answer.get("chosen")
     if not second or not chosen:
         return
-    yield f"Second: {words.configuration(second['configuration'])}"
-    yield f"  {words.number(second['measurements'].get('samples_per_s'))} samples/s{compared(answer)}"
+    yield f"Second: {_settings(second)}"
+    speed = "eval_samples_per_s" if is_inference(second) else "samples_per_s"
+    yield f"  {words.number(second['measurements'].get(speed))} samples/s{compared(answer)}"
 
 
 def compared(answer: Mapping[str, Any]) -> str:

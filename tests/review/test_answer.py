@@ -29,6 +29,27 @@ def test_the_field_notes_comparison_of_86_and_104_minutes():
     assert said == ": 1 h 44 min for the training against 86 min, 18 min longer"
 
 
+def test_inference_is_told_as_what_it_is():
+    found = answer()
+    found["workload"]["generation"] = {"num_beams": 4, "max_new_tokens": 128}
+    for place, speed in (("chosen", 31.4), ("runner_up", 20.1)):
+        found[place]["measurements"] = {"eval_samples_per_s": speed}
+    text = answer_text(found)
+    assert text.startswith("Chosen: for inference, lora, bf16")
+    assert "31.4 samples/s of generation, 128 new tokens each, 4 beams" in text
+    assert "20.1 samples/s" in text
+    for word in ("s/step", "accumulation", "optim", "adamw", "training", "short probe"):
+        assert word not in text.split("Stopped")[0]
+
+
+def test_the_answer_says_what_a_worker_costs():
+    found = answer()
+    found["chosen"]["measurements"] |= {"loader_wait_fraction": 0.0123, "loader_worker_bytes": 300 * 2**20}
+    found["chosen"]["configuration"]["dataloader_num_workers"] = 2
+    line = "loader    2 workers: the device waits 1.2 % of the time, one takes 300 MiB of host memory"
+    assert line in answer_text(found)
+
+
 def test_a_tie_is_called_one():
     found = answer()
     found["runner_up"]["measurements"]["samples_per_s"] = found["chosen"]["measurements"]["samples_per_s"] * 1.01
