@@ -60,7 +60,8 @@ def prepare(job: Job) -> Prepared:
     machine = fingerprint.read(device)
     space = build_space(workload, fingerprint.precisions(device), machine.cores, wish, job.devices)
     limits = build_limits(job, machine)
-    return Prepared(workload, machine, limits, space, device, job.study or study_name(workload, machine, limits, space))
+    study = job.study or study_name(workload, machine, limits, space, job.phase)
+    return Prepared(workload, machine, limits, space, device, study)
 
 
 def _check_budget(budget_s: float) -> None:
@@ -144,9 +145,12 @@ def _tighter(option: str, asked: int | None, there: int) -> int:
     return min(asked or there, there)
 
 
-def study_name(workload: Workload, machine: Fingerprint, limits: Limits, space: SearchSpace) -> str:
+def study_name(
+    workload: Workload, machine: Fingerprint, limits: Limits, space: SearchSpace, phase: str = "train"
+) -> str:
     """Name the study so that the same request, and no other, goes on with it."""
     parts = [workload.digest, str(limits), str(space), machine.gpu.name if machine.gpu else "cpu"]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]
     place = f"{round((limits.device_bytes or 0) / 2**30)}GiB" if machine.gpu else "cpu"
-    return f"{workload.model.name}-{place}-{digest}"
+    model = workload.model.name if phase == "train" else f"{workload.model.name}-{phase}"
+    return f"{model}-{place}-{digest}"

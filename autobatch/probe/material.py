@@ -28,6 +28,8 @@ EVAL_BATCHES = 2
 """Evaluation batches timed, after the longest."""
 GENERATED_BATCHES = 1
 """The same where evaluation generates, which takes seconds."""
+INFERENCE_BATCHES = 3
+"""The same where evaluation is all that is tuned."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def evaluated(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[n
     """Return the samples to evaluate: a batch of the longest, then typical ones."""
     size = int(request.configuration[s.EVAL_BATCH])
     batches = GENERATED_BATCHES if request.workload.generation else EVAL_BATCHES
+    if request.plan.purpose == "inference":
+        batches = INFERENCE_BATCHES
     rng = np.random.default_rng(request.seed)
     rest = rng.integers(0, len(lengths[0]), size * batches)
     return [*longest_batch(*lengths, cost, size), *(int(i) for i in rest)]
