@@ -55,36 +55,52 @@ def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> 
     with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
         path = Path(folder)
         (path / "look.json").write_text(json.dumps({"script": list(script), "device": device}), encoding="utf-8")
-        said = _run(path, patience_s)
-        if not (path / "found.json").exists():
-            _repeat(said)
-            what = "The script ended, and never trained by transformers.Trainer or autobatch.probe()."
-            raise UsageError(what, "Run it by itself; mark a loop of its own with autobatch.probe().")
-        return _found(script, json.loads((path / "found.json").read_text(encoding="utf-8")))
+        return _found(script, _run_to_its_training(path, patience_s))
 
 
-def _run(path: Path, patience_s: float) -> str:
-    """Return what the script said; raise UsageError if it failed."""
+def _run(path: Path, patience_s: float) -> tuple[int, str]:
+    """Run the script of a folder, and return its exit status and what it said.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+
+    """
     command = [sys.executable, "-m", "autobatch.probe.script_look", str(path)]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=patience_s,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _run_to_its_training(path: Path, patience_s: float) -> Mapping[str, Any]:
+    """Run the script, and return what it is about to train.
+
+    Raises:
+        UsageError: it fails, takes too long, or never trains.
+
+    """
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=patience_s,
-            check=False,
-        )
+        status, said = _run(path, patience_s)
     except subprocess.TimeoutExpired as error:
         what = f"The script had not begun to train after {patience_s:.0f} s."
         raise UsageError(what, "Run it by itself; make what it loads smaller, or cache it.") from error
-    if done.returncode != 0 and not (path / "found.json").exists():
-        _repeat(_traceback(done.stdout))
-        what = f"The script fails also without autobatch (exit status {done.returncode})."
+    if (path / "found.json").exists():
+        found: Mapping[str, Any] = json.loads((path / "found.json").read_text(encoding="utf-8"))
+        return found
+    if status != 0:
+        _repeat(_traceback(said))
+        what = f"The script fails also without autobatch (exit status {status})."
         raise UsageError(what, "Correct the script first: what it said is above.")
-    return done.stdout
+    _repeat(said)
+    what = "The script ended, and never trained by transformers.Trainer or autobatch.probe()."
+    raise UsageError(what, "Run it by itself; mark a loop of its own with autobatch.probe().")
 
 
 def _repeat(said: str) -> None:

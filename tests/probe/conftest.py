@@ -1,10 +1,14 @@
 """Tiny models of every architecture, and probes of them in this process."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 import torch
 
+from autobatch.isolation.parent import PreloadedParent
 from autobatch.probe import child, schedule
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
@@ -96,3 +100,34 @@ def probe(tmp_path):
         return outcome
 
     return run
+
+
+class ScriptParent:
+    """The process that users' scripts are forked from."""
+
+    def __init__(self, folder):
+        modules = ("autobatch.probe.script", "autobatch.probe.script_look")
+        self._parent = PreloadedParent(folder, bare=False, modules=modules)
+        self._parent.ensure()
+
+    def run(self, folder, entry, patience_s):
+        """Run an entry to its end; return its exit status, None where it took longer."""
+        pid = self._parent.fork({"folder": str(folder), "entry": entry, "environment": {}})
+        self._parent.go(pid)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            ended = self._parent.wait(min(1.0, patience_s))
+            if ended is not None and ended.get("exited") == pid:
+                return ended["status"]
+        os.kill(pid, signal.SIGKILL)
+        return None
+
+    def close(self):
+        self._parent.close()
+
+
+@pytest.fixture(scope="session")
+def script_parent(tmp_path_factory):
+    made = ScriptParent(tmp_path_factory.mktemp("parent"))
+    yield made
+    made.close()

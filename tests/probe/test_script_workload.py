@@ -1,6 +1,9 @@
+import subprocess
+
 import pytest
 
 from autobatch.errors import UsageError
+from autobatch.probe import script_workload
 from autobatch.probe.script_workload import look
 
 TRAIN = """
@@ -21,6 +24,19 @@ arguments = TrainingArguments(output_dir=out, per_device_train_batch_size=3, gra
                               learning_rate=0.125, num_train_epochs=2, bf16=True)
 Trainer(model=model, args=arguments, train_dataset=Samples()).train()
 """
+
+
+@pytest.fixture(autouse=True)
+def forked(script_parent, monkeypatch):
+    """A look from a process that has the libraries already; what it does is the same."""
+
+    def run(path, patience_s):
+        ended = script_parent.run(path, "autobatch.probe.script_look:main", patience_s)
+        if ended is None:
+            raise subprocess.TimeoutExpired("look", patience_s)
+        return ended, (path / "log.txt").read_text()
+
+    monkeypatch.setattr(script_workload, "_run", run)
 
 
 @pytest.fixture
@@ -50,6 +66,7 @@ def test_the_workload_is_what_the_script_is_about_to_train(script, tmp_path):
     assert workload.recipe["learning_rate"] == 0.125
     assert workload.script == ("python", str(tmp_path / "summarise.py"))
     assert found.settings["precision"] == "bf16"
+    assert found.settings["dataloader_prefetch_factor"] == 2
     assert found.held["optim"] == "adamw_torch_fused"
     assert "precision" not in found.held
     assert not (tmp_path / "out").exists()
