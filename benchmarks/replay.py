@@ -1,7 +1,8 @@
 """Replay searches over recorded surfaces: `python -m benchmarks.replay --surfaces DIR --cases FILE`.
 
-The same engine and samplers as live, behind the same seam. The generic samplers and the rules of other tools get as
-many probe seconds as the structured sampler took in the same case and seed; `grid` runs to its end.
+The same engine and samplers as live, behind the same seam. The generic samplers get as many probe seconds as the
+structured sampler took in the same case and seed (a probe that began in time may end late), or, as in `gp@12`, that
+many probes; the rules of other tools and `grid` run to their end.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ import numpy as np
 from optuna.storages import InMemoryStorage
 
 from autobatch.search.engine import Search
+from autobatch.search.seams import StopSearch
 from autobatch.settings import Configuration
 from benchmarks.replay_prior import Shapes, shapes_of
 from benchmarks.replay_rules import RULES, follow
 from benchmarks.replay_surfaces import Case, Replay, Surface, read_cases, read_surfaces
 
 STRUCTURED = "structured"
-SAMPLERS = (STRUCTURED, "random", "tpe", "gp")
-STRATEGIES = (*SAMPLERS, "grid", *RULES)
+GENERIC = ("random", "tpe", "gp")
+SLOW = "gp"
+PROBES = (12, 25)
+BY_PROBES = tuple(f"{name}@{probes}" for probes in PROBES for name in GENERIC)
+STRATEGIES = (STRUCTURED, *GENERIC, *BY_PROBES, "grid", *RULES)
 UNHURRIED_S = 1e6
 
 
@@ -79,36 +84,46 @@ def search(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> Ou
 
 
 def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> Configuration | None:
-    structured = strategy == STRUCTURED
+    sampler, _, probes = strategy.partition("@")
+
+    def gate() -> None:
+        if replay.probes >= int(probes) if probes else replay.now_s >= budget_s:
+            raise StopSearch
+
     result = Search(
         workload=shapes.workload,
         space=replay.space,
         runner=replay,
         storage=InMemoryStorage(),
         limits=replay.limits,
-        sampler_name=strategy,
-        budget_s=budget_s,
+        sampler_name=sampler,
+        budget_s=UNHURRIED_S,
         seed=replay.seed,
         clock=replay.clock,
         tie=0.0,
         candidates=replay.candidates,
         predict=shapes.predict,
         pace=shapes.pace,
-        confirmations=2 if structured else 0,
+        gate=gate,
+        confirmations=2 if strategy == STRUCTURED else 0,
     ).run()
     return result.chosen.configuration if result.chosen else None
 
 
-def run_case(surface: Surface, case: Case, strategies: Sequence[str], seeds: int, *, prior: bool) -> list[Record]:
-    """Run every strategy over every seed of one case."""
+def run_case(
+    surface: Surface, case: Case, strategies: Sequence[str], *, seeds: int, seeds_slow: int, prior: bool
+) -> list[Record]:
+    """Run every strategy over every seed of one case, the slow ones over the first few."""
     shapes = shapes_of(surface, case.effective_batch, with_prior=prior)
     first = Replay(surface, case, 0)
     records = {s: Record(case, s, first.optimum(), first.grid_seconds()) for s in strategies}
     for seed in range(seeds):
         budget_s = UNHURRIED_S
         for strategy in strategies:
+            if strategy.startswith(SLOW) and seed >= seeds_slow:
+                continue
             replay = Replay(surface, case, seed)
-            outcome = search(replay, strategy, shapes, UNHURRIED_S if strategy in {STRUCTURED, "grid"} else budget_s)
+            outcome = search(replay, strategy, shapes, budget_s if strategy in GENERIC else UNHURRIED_S)
             _note(records[strategy], replay, outcome)
             budget_s = replay.now_s if strategy == STRUCTURED else budget_s
     return list(records.values())
@@ -165,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case in cases:
         if options.models and case.model not in options.models:
             continue
-        done = run_case(surfaces[case.model], case, wanted, options.seeds, prior=not options.no_prior)
+        counts = {"seeds": options.seeds, "seeds_slow": options.seeds_slow}
+        done = run_case(surfaces[case.model], case, wanted, **counts, prior=not options.no_prior)
         records += done
         for record in done:
             print(case_line(record), flush=True)
@@ -182,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", type=Path, required=True, help="YAML file of cases")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds-slow", type=int, default=3, help="seeds of the GP, which takes seconds a search")
     parser.add_argument("--models", nargs="+", help="only the cases of these models")
     parser.add_argument("--no-prior", action="store_true", help="without the memory prior from shapes")
     parser.add_argument("--json", type=Path, help="write the rows to this file")

@@ -32,6 +32,8 @@ from autobatch.verdict import Kind
 
 TIMED_STEPS = 10
 LONGEST_TIMING_S = 3.0
+WARM_STEPS = 2
+"""A probe's untimed steps, in which it meets the worst case."""
 LARGEST_LOG_GAIN = 5.0
 
 
@@ -87,7 +89,7 @@ class Outlook:
 
     def gain_over(self, best: Core, other: Core) -> float:
         """Return the expected gain over `best` if it were known for certain whether `other` is faster."""
-        gains = self._gains(self._index[best], measurements=math.inf)
+        gains = self._gains(self._index[best], measurements=1.0)
         return float(gains[self._index[other]] @ self._posterior.weights)
 
     def gain_of_all(self, candidates: NDArray[np.bool_]) -> float:
@@ -181,10 +183,9 @@ class Outlook:
     def _weigh(self, facts: Sequence[Fact]) -> None:
         safe = [int(i) for i in np.flatnonzero((self._repeats > 0) & ~self._fails)]
         self.incumbent = max(safe, key=lambda i: self.mean[i]) if safe else None
-        base_s = [f.verdict.duration_s - _timing_s(f) for f in facts if f.ok]
+        base_s = [f.verdict.duration_s - float(_steps_s(_step_s(f))) for f in facts if f.ok]
         start_s = statistics.median(base_s) if base_s else FIRST_GUESS_S
-        timing_s = np.minimum(TIMED_STEPS * (self._step @ self._posterior.weights), LONGEST_TIMING_S)
-        self.seconds = max(start_s, 0.0) + timing_s
+        self.seconds = max(start_s, 0.0) + _steps_s(self._step @ self._posterior.weights)
         if self.incumbent is None:
             self.gain = self.chance_to_fit * np.exp(self.mean - self.mean.max())
         else:
@@ -219,7 +220,11 @@ def _mean_log(values: Sequence[float]) -> float:
     return statistics.fmean(math.log(value) for value in values) if values else math.nan
 
 
-def _timing_s(fact: Fact) -> float:
+def _step_s(fact: Fact) -> Array:
     measured = fact.verdict.measurements
-    step = (measured.micro_step_s or 0.0) + (measured.optimizer_step_s or 0.0)
-    return min(TIMED_STEPS * step, LONGEST_TIMING_S)
+    return np.array((measured.micro_step_s or 0.0) + (measured.optimizer_step_s or 0.0))
+
+
+def _steps_s(step_s: Array) -> Array:
+    """Return how long a probe's steps take, the untimed ones included."""
+    return WARM_STEPS * step_s + np.minimum(TIMED_STEPS * step_s, LONGEST_TIMING_S)

@@ -20,6 +20,8 @@ from autobatch.search.facts import Fact
 from autobatch.search.study import distributions, parameters
 from autobatch.settings import Configuration, Scalar, SearchSpace
 
+STARTUP = 5
+"""Random trials before a model decides: a search has tens of probes, not hundreds."""
 NAMES = ("structured", "tpe", "gp", "random", "grid")
 
 
@@ -99,8 +101,8 @@ def generic(name: str, seed: int, held: Mapping[str, Scalar]) -> BaseSampler:
 
     """
     makers: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: TPESampler(seed=seed),
-        "gp": lambda: GPSampler(seed=seed, warn_independent_sampling=False),
+        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=STARTUP),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False),
         "random": lambda: RandomSampler(seed),
     }
     if name not in makers:

@@ -10,6 +10,7 @@ import numpy as np
 
 from autobatch import attributes
 from autobatch.request import Limits
+from autobatch.search.budget import CONFIRMATION_COST
 from autobatch.search.facts import Fact
 from autobatch.search.judge import Core, failed
 from autobatch.search.outlook import Outlook
@@ -77,7 +78,7 @@ class StructuredSampler(CandidateSampler):
         """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
         worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key != best}
         rival = max(worth, key=lambda key: worth[key], default=None)
-        return rival if rival is not None and worth[rival] >= self._threshold else None
+        return rival if rival is not None and worth[rival] >= CONFIRMATION_COST * self._threshold else None
 
     def needs_bytes(self, facts: Sequence[Fact]) -> tuple[Configuration, float]:
         """Return the candidate that is expected to need least device memory, and how much."""
