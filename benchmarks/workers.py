@@ -1,0 +1,139 @@
+"""A slow data set: the DataLoader workers chosen beside the least that keep the device busy, by measuring them all.
+
+    python -m benchmarks.workers [--device cpu|cuda:0] [--workers 0,1,2,3] [--json FILE]
+
+The samples are modules of Python's standard library, tokenised whole and then cut to a few tokens, so that making a
+micro-batch takes long and training on it does not. `autobatch search` chooses the workers; then every number of them
+is measured, and `autobatch report` must say what one costs in memory. On the CPU the workers take cores from training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autobatch.isolation.runner import ProbeRunner
+from autobatch.machine.gpus import list_gpus, open_device
+from autobatch.request import Limits, Plan
+from autobatch.search.loader import BUSY
+from autobatch.settings import Configuration
+from autobatch.units import format_bytes
+from autobatch.workload import data, presets
+from autobatch.workload.spec import Workload
+from benchmarks.startup import Journal
+
+BATCH = 8
+SHORTEST, LONGEST = 40_000, 400_000
+"""Characters of a sample."""
+MODULES = 64
+WORKERS = "dataloader_num_workers"
+FIXED = {
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "per_device_train_batch_size": BATCH,
+    "per_device_eval_batch_size": 1,
+}
+
+
+def write_data(path: Path) -> None:
+    """Write modules of the standard library with their first lines as summaries, as JSON Lines."""
+    found = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    texts = [text for file in found if SHORTEST <= len(text := file.read_text(errors="replace")) <= LONGEST]
+    rows = [{"text": texts[i % len(texts)], "summary": texts[i % len(texts)][:200]} for i in range(MODULES)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def search(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Search on the command line; return the answer and the report."""
+    database = str(folder / "trials.db")
+    command = [sys.executable, "-m", "autobatch"]
+    asked = ["--model", "demo", "--data", str(path), "--effective-batch", str(BATCH), "--budget", options.budget]
+    fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
+    where = ["--device", options.device, "--db", database, "--quiet", "--json"]
+    searched = ["--search", f"{WORKERS}={options.workers}"]
+    done = subprocess.run([*command, "search", *asked, *fixed, *searched, *where], capture_output=True, check=True)
+    report = subprocess.run([*command, "report", "--db", database], capture_output=True, check=True)
+    return json.loads(done.stdout), report.stdout.decode()
+
+
+def workload_of(path: Path) -> Workload:
+    """Return the workload of the measurements."""
+    workload = replace(presets.load("demo"), effective_batch=BATCH)
+    found = data.describe(path, workload)
+    return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
+
+
+def measure(path: Path, counts: list[int], device: str) -> list[dict[str, Any]]:
+    """Measure every number of workers."""
+    gpu = open_device(int(device.partition(":")[2] or 0)) if device != "cpu" else None
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProbeRunner(workload_of(path), device=device, limits=Limits(), work_dir=folder, gpu=gpu) as runner,
+    ):
+        for count in counts:
+            verdict = runner.run(Configuration({**FIXED, WORKERS: count}), Plan(), Journal())
+            found = verdict.measurements
+            rows.append(
+                {
+                    "workers": count,
+                    "verdict": str(verdict.kind),
+                    "loader_wait_fraction": found.loader_wait_fraction,
+                    "samples_per_s": found.samples_per_s,
+                    "loader_batch_s": found.loader_batch_s,
+                    "micro_step_s": found.micro_step_s,
+                    "loader_worker_bytes": found.loader_worker_bytes,
+                    "host_peak_bytes": found.host_peak_bytes,
+                }
+            )
+    return rows
+
+
+def least(rows: list[dict[str, Any]]) -> int | None:
+    """Return the least workers that keep the device busy; None where none do."""
+    busy = [r["workers"] for r in rows if r["verdict"] == "ok" and (r["loader_wait_fraction"] or 0.0) <= BUSY]
+    return min(busy, default=None)
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    wait, speed, each = row["loader_wait_fraction"], row["samples_per_s"], row["loader_worker_bytes"]
+    figures = f"{100 * wait:8.1f} {speed:10.2f}" if wait is not None and speed else f"{row['verdict']:>19}"
+    return f"{row['workers']:>7} {figures} {format_bytes(each) if each else '-':>12}"
+
+
+def main() -> int:
+    """Print every number of workers beside the choice; exit with 1 where it is not the least that keeps busy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0" if list_gpus() else "cpu")
+    parser.add_argument("--workers", default="0,1,2,3")
+    parser.add_argument("--budget", default="2m")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="workers-") as name:
+        path = Path(name, "slow.jsonl")
+        write_data(path)
+        answer, report = search(path, Path(name), options)
+        rows = measure(path, [int(count) for count in options.workers.split(",")], options.device)
+    chosen = answer["chosen"]["configuration"][WORKERS] if answer["chosen"] else None
+    said = [text.strip() for text in report.splitlines() if "of host memory" in text]
+    print(f"{'workers':>7} {'wait %':>8} {'samples/s':>10} {'one takes':>12}")
+    print("\n".join(map(line, rows)))
+    print(f"chosen: {chosen}; least that keeps the device busy, measured again: {least(rows)}")
+    print(f"the report says: {said[0] if said else 'nothing of the memory of a worker'}")
+    good = chosen is not None and chosen == least(rows) and (bool(said) or chosen == 0)
+    if options.json:
+        found = {"device": options.device, "chosen": chosen, "least": least(rows), "said": said, "ok": good}
+        options.json.write_text(json.dumps({**found, "rows": rows}, indent=1) + "\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
