@@ -10,9 +10,16 @@ from autobatch.export.frozen import Frozen
 from autobatch.machine import fingerprint
 from autobatch.machine.differences import Difference
 from autobatch.machine.fingerprint import Fingerprint
-from autobatch.workload.spec import Data, Model
+from autobatch.workload.spec import Data, Lengths, Model, Workload
 
 _ABSENT = "absent"
+_OF_A_SCRIPT = {
+    "model": "Time and memory depend on the model.",
+    "method": "Time and memory depend on the method.",
+    "quantization": "Time and memory depend on the quantisation.",
+    "lengths": "The longest sample decides the memory, the typical ones the time.",
+    "train_samples": "The training is of another length.",
+}
 
 
 def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
@@ -27,6 +34,8 @@ def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
 
     """
     found = [*_of_file(frozen), *_of_machine(frozen, device), *_of_model(frozen.workload.model)]
+    if frozen.workload.script is not None:
+        found += _of_script(frozen.workload, device or frozen.chosen.device)
     if frozen.workload.data is not None:
         found += _of_data(frozen.workload.data)
     return sorted(found, key=lambda difference: not difference.matters)
@@ -84,6 +93,31 @@ def _of_data(data: Data) -> Iterator[Difference]:
         return
     if now != data.digest:
         yield Difference("data", data.digest, now, matters=True, why=why)
+
+
+def _of_script(was: Workload, device: str) -> Iterator[Difference]:
+    """Run the script up to its first training, and say what else it would train now."""
+    from autobatch.probe.script_workload import look
+
+    assert was.script is not None
+    command = " ".join(was.script)
+    try:
+        now = look(was.script, device).workload
+    except UsageError as error:
+        why = "The script cannot be run as it was: call this from the folder it was searched in."
+        yield Difference("script", command, error.what, matters=True, why=why)
+        return
+    for name, why in _OF_A_SCRIPT.items():
+        old, new = getattr(was, name), getattr(now, name)
+        # a working profile takes fewer samples than there are
+        if new < old if name == "train_samples" else new != old:
+            yield Difference(f"script: {name}", _brief(old), _brief(new), matters=name != "train_samples", why=why)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, Lengths):
+        return f"longest {value.source[-1]}" + (f" and {value.target[-1]}" if value.target else "")
+    return str(value.parameters) + " parameters" if isinstance(value, Model) else str(value)
 
 
 def report(path: Path, found: list[Difference]) -> str:

@@ -1,7 +1,10 @@
 import json
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -189,3 +192,39 @@ def test_loading_imports_no_heavy_library(file):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
     assert out.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def on_a_card(tmp_path, chosen, monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "TORCH_CUDNN_SDPA_DEPRIORITIZED"):
+        monkeypatch.delenv(name, raising=False)
+    configuration = chosen.configuration.replace(pytorch_alloc_conf="expandable_segments:True")
+    chosen = replace(chosen, configuration=configuration, machine={**chosen.machine, "device": "cuda:0"})
+    save(chosen, tmp_path / "best.yaml")
+    return load(tmp_path / "best.yaml")
+
+
+def test_the_environment_it_was_measured_with_is_set_and_said(on_a_card, monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "other")
+
+    on_a_card.set_environment()
+
+    assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    assert os.environ["TORCH_CUDNN_SDPA_DEPRIORITIZED"] == "1"
+    assert "TORCH_CUDNN_SDPA_DEPRIORITIZED=1" in on_a_card.path.read_text().partition("#: ")[0]
+
+
+def test_cuda_that_has_started_is_warned_of(on_a_card, monkeypatch):
+    cuda = SimpleNamespace(is_initialized=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+    with pytest.warns(UserWarning, match="CUDA has started already"):
+        on_a_card.set_environment()
+
+
+def test_a_cpu_needs_no_environment(file, monkeypatch):
+    monkeypatch.delenv("TORCH_CUDNN_SDPA_DEPRIORITIZED", raising=False)
+
+    load(file).set_environment()
+
+    assert "TORCH_CUDNN_SDPA_DEPRIORITIZED" not in os.environ
