@@ -81,12 +81,12 @@ def _print_status(state: dict[str, Any]) -> None:
 
 
 def _line(one: dict[str, Any]) -> str:
-    from autobatch.review.words import number
+    from autobatch.review.words import count, number
     from autobatch.units import format_duration
 
     where = f" on {one['device']}" if one["device"] else ""
     parts = [f"{format_duration(one['worked_s'])} of {format_duration(one['budget_s'])} used"]
-    parts += [f"{one['trials']} trials"] if one["trials"] else []
+    parts += [count(one["trials"], "trial")] if one["trials"] else []
     if one["state"] == State.DONE and one["samples_per_s"]:
         parts.append(f"{number(one['samples_per_s'])} samples/s chosen")
     elif one["best_samples_per_s"]:
