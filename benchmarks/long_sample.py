@@ -33,7 +33,7 @@ from autobatch.job.request import Job
 from autobatch.machine import fingerprint
 from autobatch.machine.gpus import list_gpus, open_device
 from autobatch.request import Limits, Plan
-from autobatch.settings import Configuration
+from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes, parse_bytes
 from autobatch.verdict import Verdict
 from autobatch.workload import data
@@ -160,9 +160,10 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     write_data(usual, long=False)
     write_data(long, long=True)
     batch, machine = BATCH[kind], fingerprint.read(options.device)
-    asked = {"host_memory_bytes" if kind == "cpu" else "gpu_memory_bytes": size}
-    limits = build_limits(Job(str(model), 60.0, **asked), machine)
-    fixed = {"precision": "fp32", "gradient_checkpointing": False, "dataloader_num_workers": 0}
+    asked = Job(str(model), 60.0)
+    asked = replace(asked, host_memory_bytes=size) if kind == "cpu" else replace(asked, gpu_memory_bytes=size)
+    limits = build_limits(asked, machine)
+    fixed: dict[str, Scalar] = {"precision": "fp32", "gradient_checkpointing": False, "dataloader_num_workers": 0}
     configuration = Configuration({**fixed, "per_device_train_batch_size": batch, "per_device_eval_batch_size": 1})
     found: dict[str, Any] = {"device": options.device, "limit_bytes": size, "micro_batch": batch}
     workload = workload_of(model, long, batch)
@@ -182,7 +183,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def holds(found: dict[str, Any]) -> bool:
     """Tell whether the long sample made the difference, and what was chosen survived it."""
     verdicts = found["without"]["verdict"] == "ok" and found["with"]["verdict"] != "ok"
-    return verdicts and found["chosen_training"]["status"] == 0
+    return bool(verdicts and found["chosen_training"]["status"] == 0)
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine.gpus import list_gpus, open_device
 from autobatch.request import Limits, Plan
 from autobatch.search.loader import BUSY
-from autobatch.settings import Configuration
+from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
@@ -34,7 +34,7 @@ SHORTEST, LONGEST = 40_000, 400_000
 """Characters of a sample."""
 MODULES = 64
 WORKERS = "dataloader_num_workers"
-FIXED = {
+FIXED: dict[str, Scalar] = {
     "precision": "fp32",
     "gradient_checkpointing": False,
     "per_device_train_batch_size": BATCH,
@@ -58,8 +58,8 @@ def search(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     where = ["--device", options.device, "--db", database, "--quiet", "--json"]
     searched = ["--search", f"{WORKERS}={options.workers}"]
-    done = subprocess.run([*command, "search", *asked, *fixed, *searched, *where], capture_output=True, check=True)
-    report = subprocess.run([*command, "report", "--db", database], capture_output=True, check=True)
+    done = subprocess.run([*command, "search", *asked, *fixed, *searched, *where], stdout=subprocess.PIPE, check=True)
+    report = subprocess.run([*command, "report", "--db", database], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout), report.stdout.decode()
 
 
