@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import Fact
+from autobatch.search.facts import DEVICE_MEMORY, Fact
 from autobatch.search.judge import Core, Judge, latest, preferred
 from autobatch.search.samplers import core
-from autobatch.settings import EVAL_BATCH, Scalar
-from autobatch.verdict import Kind
+from autobatch.settings import EVAL_BATCH, Configuration, Scalar
 
 LARGEST_CONFIRMATIONS = 6
 DEADLINE_S = 300.0
+LEAST_LOSS = 0.02
+"""A finalist that turns out too large is stood in for by another this near to it, if there is one."""
 
 
 @dataclass
@@ -30,6 +31,9 @@ class Confirmation:
     tuned: Mapping[str, Scalar]
     """Loader and eval settings for every finalist."""
     tie: float
+    candidates: Sequence[Configuration] = ()
+    """What may be tried, where a finalist turns out to be too large."""
+    _too_large: Fact | None = field(default=None, init=False)
 
     def run(self) -> Core | None:
         """Return the chosen configuration's key; None where nothing is safe."""
@@ -40,36 +44,60 @@ class Confirmation:
             self._confirm(finalist, reason)
         return self._chosen()
 
+    def _smaller(self) -> Configuration | None:
+        """Return the next smaller micro-batch of a finalist that was too large, unless another is about as fast."""
+        over, self._too_large = self._too_large, None
+        if over is None:
+            return None
+        facts = self.desk.facts
+        lost = max((f.samples_per_s for f in facts if core(f.configuration) == core(over.configuration)), default=0.0)
+        if max(self.judge.scores(facts).values(), default=0.0) >= (1 - LEAST_LOSS) * lost:
+            return None
+        same = [c for c in self.candidates if c.arm == over.configuration.arm]
+        below = [c for c in same if c.micro_batch < over.configuration.micro_batch]
+        return max(below, key=lambda c: c.micro_batch, default=None)
+
     def _chosen(self) -> Core | None:
         scores = self.judge.scores(self.desk.facts)
         confirmed = {key: score for key, score in scores.items() if key in self._settled()}
         return preferred(confirmed or scores, self.desk.facts, self.tie)
 
-    def _next(self) -> tuple[Core | None, str]:
+    def _next(self) -> tuple[Configuration | None, str]:
         facts, settled = self.desk.facts, self._settled()
+        smaller = self._smaller()
+        if smaller is not None:
+            return smaller, "confirms the next smaller micro-batch: the best one needs too much"
         best = preferred(self.judge.scores(facts), facts, self.tie)
         if best is None:
             return None, "nothing to confirm"
         if best not in settled:
-            return best, "confirms the best"
+            return self._measured(best), "confirms the best"
         rival = self.judge.contender(facts, best, settled)
         if rival is None:
             return None, "no rival is worth it"
         # both decide the comparison: the one measured less often tells more
         times = Counter(core(fact.configuration) for fact in facts if fact.ok)
-        return min(rival, best, key=lambda key: times[key]), "compares the best with its rival"
+        return self._measured(min(rival, best, key=lambda key: times[key])), "compares the best with its rival"
+
+    def _measured(self, key: Core) -> Configuration | None:
+        fact = latest(self.desk.facts, key)
+        return fact.configuration if fact else None
 
     def _settled(self) -> frozenset[Core]:
         confirmed = (fact for fact in self.desk.facts if fact.purpose == "confirm")
-        return frozenset(core(f.configuration) for f in confirmed if f.verdict.kind is not Kind.CUDA_OOM_EVAL)
+        return frozenset(core(f.configuration) for f in confirmed if not f.eval_to_blame or not self._lower(f))
 
-    def _confirm(self, key: Core, reason: str) -> Fact:
-        fact = latest(self.desk.facts, key)
-        assert fact is not None
+    def _confirm(self, finalist: Configuration, reason: str) -> None:
         plan = Plan(purpose="confirm", max_seconds=min(DEADLINE_S, self.budget.left_s))
-        configuration = fact.configuration.replace(self.tuned)
-        confirmed = self.desk.probe(configuration, plan, "confirm", {attributes.WHY: reason})
-        if confirmed.verdict.kind is Kind.CUDA_OOM_EVAL:
+        confirmed = self.desk.probe(finalist.replace(self.tuned), plan, "confirm", {attributes.WHY: reason})
+        if confirmed.eval_to_blame:
             # evaluation is made to fit, never the training batch
-            self.tuned = {name: value for name, value in self.tuned.items() if name != EVAL_BATCH}
-        return confirmed
+            self.tuned = {**self.tuned, **self._lower(confirmed)}
+        elif confirmed.verdict.kind in DEVICE_MEMORY:
+            self._too_large = confirmed
+
+    def _lower(self, fact: Fact) -> Mapping[str, Scalar]:
+        """Return the next smaller eval batch as a setting; empty where there is none."""
+        sizes = [int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())]
+        below = [size for size in sizes if 2 * size <= int(fact.configuration[EVAL_BATCH])]
+        return {EVAL_BATCH: max(below)} if below else {}

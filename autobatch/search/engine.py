@@ -96,7 +96,8 @@ class Search:
         if self.machine is not None:
             study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
         self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer, self.gate)
-        self._desk.facts.extend(kept.read_all(study, self.space))
+        earlier = kept.read_all(study, self.space)
+        self._desk.facts.extend(fact for fact in earlier if fact.verdict.kind not in kept.MENDABLE)
         self._sampler = self._make_sampler()
         study.sampler = self._sampler
         result = self._guarded()
@@ -122,11 +123,12 @@ class Search:
         judge = self._judge()
         self.observer.stage("search")
         first.run()
-        self._tuned = tune(self._desk, self._best(), self._budget, self.observer)
+        self._tuned = tune(self._desk, self._best(), self._budget, self.observer, self.workload)
         if not self.confirmations:
             return None
         self.observer.stage("confirm")
-        return Confirmation(self._desk, judge, self._budget, self._tuned, self.tie).run()
+        confirmation = Confirmation(self._desk, judge, self._budget, self._tuned, self.tie, self._allowed)
+        return confirmation.run()
 
     def _judge(self) -> Judge:
         return self._sampler if isinstance(self._sampler, StructuredSampler) else PlainJudge()

@@ -14,8 +14,11 @@ from autobatch.search.judge import Core
 from autobatch.search.samplers import core
 from autobatch.search.seams import Observer
 from autobatch.settings import EVAL_BATCH, PRECISION, Configuration
+from autobatch.workload.spec import Workload
 
 LEAST_GAIN = 0.02
+LEAST_SHARE = 0.01
+"""Evaluation is not worth a probe where halving its time would shorten the whole training by less than this."""
 DEADLINE_S = 180.0
 
 
@@ -26,6 +29,8 @@ class EvalStage:
     desk: Desk
     budget: Budget
     purpose: Purpose = "eval"
+    workload: Workload | None = None
+    """Whose whole training the gain is held against; None: evaluation is all that matters."""
 
     def run(self, configuration: Configuration, carried: float | None = None) -> Fact | None:
         """Return the fact of the eval batch to use; None where none ran or there is nothing to choose.
@@ -37,7 +42,7 @@ class EvalStage:
         """
         best: Fact | None = None
         rungs: list[Fact] = []
-        for size in self._ladder(configuration):
+        for size in self._ladder(self._first(configuration)):
             if not self._may(rungs, size):
                 break
             fact = self._probe(configuration.replace({EVAL_BATCH: size}), carried)
@@ -47,14 +52,39 @@ class EvalStage:
             if best is not None and speed(fact) < (1 + LEAST_GAIN) * speed(best):
                 break
             best = fact
-        return best
+            if not self._matters(fact, carried):
+                break
+        return best or self._descend(configuration, rungs, carried)
 
-    def _ladder(self, configuration: Configuration) -> list[int]:
-        """Return the sizes to climb: from the configuration's own, or lower where that fails, doubling."""
-        sizes = sorted(int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ()))
-        first = int(configuration[EVAL_BATCH]) if self.purpose == "eval" else 1
+    def _descend(self, configuration: Configuration, rungs: list[Fact], carried: float | None) -> Fact | None:
+        """Return the largest below the first rung that runs, halving; None where none does."""
+        for size in reversed(self._ladder(1)):
+            if size < self._first(configuration) and self._may(rungs, size):
+                fact = self._probe(configuration.replace({EVAL_BATCH: size}), carried)
+                if fact.ok:
+                    return fact
+        return None
+
+    def _first(self, configuration: Configuration) -> int:
+        """Return where to begin: evaluation without generation keeps less than training at the same batch."""
+        if self.purpose != "eval":
+            return 1
+        generates = self.workload is None or self.workload.generation is not None
+        wanted = max(int(configuration[EVAL_BATCH]), 1 if generates else configuration.micro_batch)
+        sizes = [int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())]
+        return max((size for size in sizes if size <= wanted), default=min(sizes, default=1))
+
+    def _matters(self, fact: Fact, carried: float | None) -> bool:
+        """Tell whether twice the evaluation speed would shorten the whole training, evaluated once an epoch."""
+        if self.workload is None or not carried or not speed(fact):
+            return True
+        evaluation_s = self.workload.eval_samples / speed(fact)
+        return evaluation_s / 2 >= LEAST_SHARE * (self.workload.train_samples / carried + evaluation_s)
+
+    def _ladder(self, first: int) -> list[int]:
+        """Return the sizes to climb from the first, doubling."""
         ladder: list[int] = []
-        for size in sizes:
+        for size in sorted(int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())):
             if size >= first and (not ladder or size >= 2 * ladder[-1]):
                 ladder.append(size)
         return ladder

@@ -25,6 +25,8 @@ ENDING = frozenset({Kind.GPU_LOST, Kind.DISK_FULL})
 """Kinds after which no other configuration would run either."""
 DEVICE_MEMORY = frozenset({Kind.CUDA_OOM_TRAIN, Kind.SPILL, Kind.NEARLY_OOM, Kind.OVER_LIMIT})
 """Kinds that say: the card is too small for this arm at this micro-batch."""
+MENDABLE = ENDING | {Kind.USER_ERROR, Kind.KILLED, Kind.BROKEN_PIPE, Kind.NO_VERDICT, Kind.HOST_OOM_ANCESTOR}
+"""Kinds whose cause a person may have mended since: another run of the search tries again."""
 HOST_MEMORY = frozenset(
     {
         Kind.HOST_OOM,
@@ -54,6 +56,16 @@ class Fact:
         return self.verdict.ok
 
     @property
+    def eval_to_blame(self) -> bool:
+        """Whether evaluation, and not training, needed more device memory than it may have."""
+        train, evaluation = (
+            self.verdict.measurements.train_device_peak_used_bytes,
+            self.verdict.measurements.eval_device_peak_used_bytes,
+        )
+        higher = train is not None and evaluation is not None and evaluation > train
+        return self.verdict.kind is Kind.CUDA_OOM_EVAL or (self.verdict.kind in DEVICE_MEMORY and higher)
+
+    @property
     def samples_per_s(self) -> float:
         """Measured throughput, of inference where that is what was measured; 0 where there is none."""
         measured = self.verdict.measurements
@@ -64,6 +76,11 @@ class Fact:
 def used_bytes(measurements: Measurements) -> int | None:
     """Return the device memory held against the limit: what the card reports, else the allocator's peak."""
     return measurements.device_peak_used_bytes or measurements.device_peak_reserved_bytes
+
+
+def training_bytes(measurements: Measurements) -> int | None:
+    """Return the device memory of training alone, where it was told apart from evaluation's."""
+    return measurements.train_device_peak_used_bytes or used_bytes(measurements)
 
 
 def device_limit(limits: Limits) -> float | None:
@@ -101,7 +118,10 @@ def write(trial: Trial, fact: Fact, limits: Limits) -> None:
     for name, value in shown.items():
         if value is not None:
             trial.set_user_attr(name, value)
-    trial.set_constraint(attributes.CONSTRAINT, constraint(verdict, limits))
+    found = constraint(verdict, limits)
+    trial.set_constraint(attributes.CONSTRAINT, found)
+    # optuna-dashboard reads Optuna's older form alone
+    trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [found])  # noqa: SLF001 - it has no public name
 
 
 def write_why(trial: Trial, why: Mapping[str, Any]) -> None:

@@ -54,11 +54,13 @@ class FirstStage:
     stopped: str = ""
     gain: float | None = None
     _fruitless: int = field(default=0, init=False)
+    _start: int = field(default=0, init=False)
     _lowered: dict[str, Scalar] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Probe until there is a reason to stop."""
         self._known = {core(candidate) for candidate in self.candidates}
+        self._start = len(self.desk.facts)
         while not self.stopped:
             self.stopped = self._out_of_time() or self._out_of_luck() or self._step()
 
@@ -121,13 +123,19 @@ class FirstStage:
     def _out_of_time(self) -> str:
         facts = self.desk.facts
         tuning = TUNING_PROBES * sum(name in self.desk.space.searched for name in (WORKERS, EVAL_BATCH))
-        held = self.budget.reserve_s(facts, tuning, self.confirmations)
+        # with nothing safe yet there is nothing to tune or to confirm
+        feasible = any(fact.ok for fact in facts)
+        held = self.budget.reserve_s(facts, tuning, self.confirmations) if feasible else 0.0
         needed = held + typical_probe_s(facts) if facts else 0.0
-        return "the budget is used up" if self.budget.left_s <= needed else ""
+        if self.budget.left_s > needed:
+            return ""
+        if isinstance(self.sampler, CandidateSampler):
+            self.gain = self.sampler.decide(facts).gain
+        return "the budget is used up"
 
     def _out_of_luck(self) -> str:
-        last = self.desk.facts[-LARGEST_ODD_FAILURES:]
-        if self.desk.probes and last[-1].verdict.kind in ENDING:
+        last = self.desk.facts[self._start :][-LARGEST_ODD_FAILURES:]
+        if last and last[-1].verdict.kind in ENDING:
             return last[-1].verdict.hint
         if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
             return ""

@@ -48,9 +48,8 @@ class PlainJudge:
 
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:
     """Return what ran out of device memory in training, or too near to it, at least once."""
-    return frozenset(
-        core(fact.configuration) for fact in facts if fact.verdict.kind in DEVICE_MEMORY and fact.stage != "eval"
-    )
+    over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
+    return frozenset(core(fact.configuration) for fact in over if fact.stage != "eval")
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autobatch.request import Limits
 from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
-from autobatch.search.facts import DEVICE_MEMORY, Fact, device_limit, used_bytes
+from autobatch.search.facts import DEVICE_MEMORY, Fact, device_limit, training_bytes
 from autobatch.search.judge import Core
 from autobatch.search.posterior import (
     MEMORY_MISFIT,
@@ -134,7 +134,7 @@ class Outlook:
     def _row(self, group: Sequence[Fact]) -> tuple[float, float, float, float, float]:
         ended = [f.verdict for f in group]
         timed = [v.measurements for v in ended if v.measurements.micro_step_s]
-        memory = [used_bytes(v.measurements) for v in ended if v.kind is not Kind.NEARLY_OOM]
+        memory = [training_bytes(v.measurements) for v in ended if v.kind is not Kind.NEARLY_OOM]
         known = [m for m in memory if m]
         short = any(v.kind in DEVICE_MEMORY for v in ended) and not known and self._limits.device_bytes
         return (
@@ -208,7 +208,8 @@ class Outlook:
 
 def _tells(fact: Fact) -> bool:
     """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
-    return fact.stage in {"search", "confirm"} or (fact.stage == "loader" and fact.ok)
+    confirmed = fact.stage == "confirm" and not fact.eval_to_blame
+    return fact.stage == "search" or confirmed or (fact.stage == "loader" and fact.ok)
 
 
 def _two(batch: Array) -> tuple[int, int]:

@@ -59,9 +59,9 @@ class StructuredSampler(CandidateSampler):
         view.learn(facts)
         possible = (view.chance_to_fit >= HOPELESS) & ~view.tried
         if view.incumbent is None and not possible.any():
-            return Decision(None, "nothing is expected to fit", 0.0)
-        left = view.gain_of_all(possible)
-        if view.incumbent is not None and left < self._threshold:
+            return Decision(None, "nothing is expected to fit")
+        left = view.gain_of_all(possible) if view.incumbent is not None else None
+        if left is not None and left < self._threshold:
             return Decision(None, f"{left:.1%} are left to gain", left)
         index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
         return Decision(self._candidates[index], "most expected gain per second", left, self._why(index))

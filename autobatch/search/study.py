@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -34,12 +35,8 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     _hold_workload(study, workload)
-    described = {
-        attributes.SPACE: describe(space),
-        attributes.LIMITS: {"device_bytes": limits.device_bytes, "device_fraction": limits.device_fraction},
-    }
-    for key, value in described.items():
-        _hold(study, key, json.dumps(value, sort_keys=True, ensure_ascii=False))
+    _hold(study, attributes.SPACE, json.dumps(describe(space), sort_keys=True, ensure_ascii=False))
+    _hold_limits(study, limits)
     _sweep(study)
     return study
 
@@ -68,6 +65,16 @@ def _hold(study: optuna.Study, key: str, text: str) -> None:
         study.set_user_attr(key, text)
     elif kept != text:
         raise _another(study, key)
+
+
+def _hold_limits(study: optuna.Study, limits: Limits) -> None:
+    """Keep the limits; only the card's must stay: how much memory the host has free may change between runs."""
+    kept = json.loads(study.user_attrs.get(attributes.LIMITS, "null"))
+    wanted = asdict(limits)
+    if kept is not None and any(kept.get(name) != wanted[name] for name in ("device_bytes", "device_fraction")):
+        raise _another(study, attributes.LIMITS)
+    if kept != wanted:
+        study.set_user_attr(attributes.LIMITS, json.dumps(wanted, sort_keys=True))
 
 
 def _another(study: optuna.Study, what: str) -> UsageError:
