@@ -22,7 +22,7 @@ from typing import Any
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine.gpus import list_gpus, open_device
 from autobatch.request import Limits, Plan
-from autobatch.search.loader import BUSY
+from autobatch.search.loader import fewest
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes
 from autobatch.workload import data, presets
@@ -97,9 +97,9 @@ def measure(path: Path, counts: list[int], device: str) -> list[dict[str, Any]]:
 
 
 def least(rows: list[dict[str, Any]]) -> int | None:
-    """Return the least workers that keep the device busy; None where none do."""
-    busy = [r["workers"] for r in rows if r["verdict"] == "ok" and (r["loader_wait_fraction"] or 0.0) <= BUSY]
-    return min(busy, default=None)
+    """Return the least workers that keep the device busy, or that more would not help; None where none ran."""
+    waits = {r["workers"]: r["loader_wait_fraction"] or 0.0 for r in rows if r["verdict"] == "ok"}
+    return fewest(waits) if waits else None
 
 
 def line(row: dict[str, Any]) -> str:

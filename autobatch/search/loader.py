@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autobatch import attributes
@@ -38,6 +39,18 @@ def most_workers(measured: Measurements, workers: int, limits: Limits) -> float:
         return math.inf
     room = limits.host_bytes * limits.host_fraction - (peak - workers * each)
     return max(0, math.floor(room / each))
+
+
+def fewest(waits: Mapping[int, float]) -> int:
+    """Return the least workers that keep the device busy; where none do, the least that more would not help.
+
+    Args:
+        waits: share of the time that the device waits, by workers; not empty.
+
+    """
+    floor = min(waits.values())
+    enough = BUSY if floor <= BUSY else floor + BUSY
+    return min(workers for workers, wait in waits.items() if wait <= enough)
 
 
 @dataclass
@@ -84,8 +97,7 @@ class LoaderStage:
         return seen
 
     def _least_busy(self) -> int:
-        busy = [workers for workers, fact in self._measured.items() if _wait(fact) <= BUSY]
-        return min(busy) if busy else min(self._measured, key=lambda w: (_wait(self._measured[w]), w))
+        return fewest({workers: _wait(fact) for workers, fact in self._measured.items()})
 
 
 def _workers(fact: Fact) -> int:

@@ -1,7 +1,7 @@
 import pytest
 
 from autobatch.request import Limits
-from autobatch.search.loader import least_workers, most_workers
+from autobatch.search.loader import fewest, least_workers, most_workers
 from autobatch.verdict import Measurements
 
 GIB = 2**30
@@ -23,3 +23,16 @@ def test_host_memory_bounds_the_workers():
 
 def test_without_a_measurement_there_is_no_bound():
     assert most_workers(Measurements(), 2, Limits(host_bytes=GIB)) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("waits", "workers"),
+    [
+        ({0: 0.2, 1: 0.019, 2: 0.0}, 1),
+        ({0: 0.2, 1: 0.03, 2: 0.015}, 2),
+        ({0: 0.204, 1: 0.03, 2: 0.026, 3: 0.038}, 1),
+        ({4: 0.5}, 4),
+    ],
+)
+def test_where_none_keeps_it_busy_more_that_do_not_help_are_not_taken(waits, workers):
+    assert fewest(waits) == workers
