@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -15,6 +16,11 @@ from autobatch.verdict import Kind, Verdict
 from autobatch.workload.spec import Model, Workload
 
 GIB = 2**30
+EVALS = {
+    "precision": ("bf16", "fp32"),
+    "gradient_checkpointing": (False, True),
+    EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
+}
 
 
 class Closing(NullEntry):
@@ -203,7 +209,7 @@ def test_the_grid_is_exhaustive(search, world, space):
     assert {c for c, purpose in world.tried if purpose == "probe"} == set(space.grid())
 
 
-def test_the_loader_and_eval_stages_tune_the_winner(search, world):
+def test_the_loader_and_eval_stages_tune_the_winner(search, world, workload):
     world.loader_batch_s = 1.0
     searched = {
         "precision": ("bf16", "fp32"),
@@ -211,7 +217,8 @@ def test_the_loader_and_eval_stages_tune_the_winner(search, world):
         WORKERS: (0, 1, 2, 3, 4, 6, 8),
         EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
     }
-    result = search(space=SearchSpace({}, searched, 48)).run()
+    much = replace(workload, eval_samples=20_000)
+    result = search(space=SearchSpace({}, searched, 48), workload=much).run()
     chosen = result.chosen.configuration
     assert result.chosen.measurements.loader_wait_fraction <= 0.02
     fewer = chosen.replace({WORKERS: int(chosen[WORKERS]) - 1})
@@ -259,3 +266,121 @@ def test_an_observer_sees_stages_and_trials_in_order(search):
 def test_no_limit_known_still_searches(search, optimum):
     result = search(limits=Limits()).run()
     assert math.isclose(result.chosen.measurements.samples_per_s, optimum, rel_tol=0.03)
+
+
+def test_a_fault_mended_since_is_tried_again(search, world, optimum):
+    storage = InMemoryStorage()
+    world.script = lambda _: Verdict(Kind.USER_ERROR, duration_s=1.0)
+    assert search(storage=storage).run().chosen is None
+    world.script = lambda _: None
+    assert search(storage=storage).run().chosen.measurements.samples_per_s >= 0.98 * optimum
+
+
+def test_a_fault_that_is_still_there_ends_the_next_run_too(search, world):
+    storage = InMemoryStorage()
+    world.script = lambda _: Verdict(Kind.USER_ERROR, duration_s=1.0)
+    for runs in (1, 2):
+        assert "user_error" in search(storage=storage).run().stopped
+        assert len(world.tried) == 3 * runs
+
+
+def test_a_small_budget_is_not_held_back_before_anything_fits(search, world):
+    world.script = lambda n: Verdict(Kind.OVER_LIMIT, duration_s=30.0) if n == 0 else None
+    usual = world.run
+
+    def slow(configuration, plan, journal):
+        world.now += 25.0
+        return usual(configuration, plan, journal)
+
+    world.run = slow
+    result = search(budget_s=80.0).run()
+    assert len(world.tried) > 1
+    assert result.chosen is not None
+
+
+def over(world, configuration, evaluation_gib):
+    """Return an over-limit verdict with the figures that tell training from evaluation."""
+    train = world.used_gib(configuration)
+    measured = replace(
+        world.verdict(configuration).measurements,
+        device_peak_used_bytes=round(max(train, evaluation_gib) * GIB),
+        train_device_peak_used_bytes=round(train * GIB),
+        eval_device_peak_used_bytes=round(evaluation_gib * GIB),
+    )
+    return Verdict(Kind.OVER_LIMIT, measured, duration_s=5.0)
+
+
+def test_a_confirmation_whose_evaluation_is_too_large_is_repeated_with_a_smaller_eval_batch(search, world):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        too_large = plan.purpose == "confirm" and configuration[EVAL_BATCH] > 4
+        return over(world, configuration, 30.0) if too_large else verdict
+
+    expected = search(space=SearchSpace({}, EVALS, 48)).run().chosen.configuration
+    world.run = run
+    chosen = search(space=SearchSpace({}, EVALS, 48)).run().chosen
+    assert chosen.confirmed
+    assert chosen.configuration[EVAL_BATCH] == 4
+    assert chosen.configuration.micro_batch == expected.micro_batch
+    assert chosen.configuration.arm == expected.arm
+
+
+def test_a_confirmation_whose_training_is_too_large_goes_on_to_the_next_smaller_micro_batch(search, world, space):
+    usual = world.run
+    best = search().run().chosen.configuration
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        too_large = configuration.arm == best.arm and configuration.micro_batch >= best.micro_batch
+        return over(world, configuration, 1.0) if plan.purpose == "confirm" and too_large else verdict
+
+    world.run = run
+    chosen = search().run().chosen
+    below = [batch for batch in space.micro_batches if batch < best.micro_batch]
+    assert chosen.confirmed
+    assert chosen.configuration.arm == best.arm
+    assert chosen.configuration.micro_batch == max(below)
+
+
+def test_evaluation_that_hardly_counts_takes_one_probe(search, world, workload):
+    search(space=SearchSpace({}, EVALS, 48), workload=replace(workload, eval_samples=100)).run()
+    assert [purpose for _, purpose in world.tried].count("eval") == 1
+
+
+def test_evaluation_that_fails_at_first_is_tried_at_a_smaller_batch(search, world):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        fails = plan.purpose in {"eval", "confirm"} and configuration[EVAL_BATCH] > 2
+        return Verdict(Kind.CUDA_OOM_EVAL, duration_s=3.0) if fails else verdict
+
+    world.run = run
+    chosen = search(space=SearchSpace({}, EVALS, 48)).run().chosen
+    assert chosen.configuration[EVAL_BATCH] == 2
+    assert chosen.confirmed
+
+
+def test_what_the_model_did_not_say_is_not_said(search, world):
+    world.script = lambda _: Verdict(Kind.CUDA_OOM_TRAIN, duration_s=40.0)
+    assert search(budget_s=8.0).run().remaining_gain is None
+
+
+def test_the_hosts_limits_are_kept_but_may_change(search):
+    storage = InMemoryStorage()
+    search(storage=storage, limits=Limits(24 * GIB, 1.0, 60 * GIB, 0.7)).run()
+    search(storage=storage, limits=Limits(24 * GIB, 1.0, 50 * GIB, 0.7)).run()
+    kept = json.loads(optuna.load_study(study_name="autobatch", storage=storage).user_attrs[attributes.LIMITS])
+    assert kept["host_bytes"] == 50 * GIB
+    assert kept["host_fraction"] == 0.7
+    with pytest.raises(UsageError, match="another limits"):
+        search(storage=storage, limits=Limits(16 * GIB, 1.0)).run()
+
+
+def test_a_study_that_kept_the_cards_limits_alone_goes_on(search):
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize")
+    study.set_user_attr(attributes.LIMITS, json.dumps({"device_bytes": 24 * GIB, "device_fraction": 1.0}))
+    assert search(storage=storage).run().chosen is not None

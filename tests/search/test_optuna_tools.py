@@ -26,6 +26,7 @@ def test_a_trial_that_is_not_feasible_is_never_best(study):
     infeasible = [t for t in study.trials if t.user_attrs[attributes.VERDICT] != "ok"]
     assert infeasible
     assert all(t.value == 0.0 and t.constraints[attributes.CONSTRAINT] > 0 for t in infeasible)
+    assert all(t.system_attrs["constraints"][0] > 0 for t in infeasible)  # what the dashboard reads
     assert study.best_trial.user_attrs[attributes.VERDICT] == "ok"
     assert study.best_trial.constraints[attributes.CONSTRAINT] <= 0
 
