@@ -47,6 +47,10 @@ def verify(file: Path, minutes: float, device: str | None, *, as_json: bool) -> 
     from autobatch.export.verify import report
     from autobatch.export.verify import verify as run
 
-    result = run(load(file), 60 * minutes, device)
+    frozen = load(file)
+    for edit in frozen.edits:
+        message = f"{edit.key} was edited by hand, {edit.frozen} -> {edit.now}: it is run as it was frozen."
+        click.echo(message, err=True)
+    result = run(frozen, 60 * minutes, device)
     click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) if as_json else report(result))
     sys.exit(EXIT_OK if result.holds else EXIT_DIFFERS)

@@ -123,7 +123,7 @@ def _brief(value: object) -> str:
 def report(path: Path, found: list[Difference]) -> str:
     """Return in words what differs, and whether the file holds here."""
     marks = {True: "!", False: " "}
-    lines = [f"{marks[d.matters]} {d.name}: {d.was} -> {d.now}. {d.why}" for d in found]
+    lines = [f"{marks[d.matters]} {d.name}: {d.was} -> {d.now.rstrip('.')}. {d.why}" for d in found]
     if any(difference.matters for difference in found):
         lines.append(f"{path} does not hold here: what is marked matters. Search again, or try `autobatch verify`.")
     else:

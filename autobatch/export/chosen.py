@@ -63,8 +63,12 @@ class Chosen:
 
     @property
     def model_settings(self) -> dict[str, Scalar]:
-        """Settings of the model or the process, which no training argument holds, where not at their default."""
-        names = (METHOD, QUANTIZATION, ATTENTION, ALLOCATOR, CUDNN_ATTENTION)
+        """Settings of the model or the process, which no training argument holds, where not at their default.
+
+        A person's own script makes its model itself, as it did when it was measured.
+        """
+        of_the_model = () if self.workload.script else (METHOD, QUANTIZATION, ATTENTION)
+        names = (*of_the_model, ALLOCATOR, CUDNN_ATTENTION)
         return {n: self.configuration[n] for n in names if self.configuration[n] != SETTINGS[n].default}
 
     @property

@@ -33,6 +33,9 @@ from autobatch.store.lock import GpuLock
 from autobatch.store.recovery import recover
 from autobatch.workload.spec import Lengths, Workload
 
+SCRIPT_SIGMA = 0.3
+"""Relative error of a script's predicted memory: its shapes are known, but not what else it does with them."""
+
 
 def run(
     job: Job,
@@ -169,7 +172,8 @@ def shape_priors(workload: Workload, gpu: Gpu | None) -> _Priors:
 
     def predict(configuration: Configuration) -> _Need:
         found = memory.predict(workload, configuration)
-        return _Need(found.used_bytes, found.rel_sigma)
+        sigma = found.rel_sigma if workload.script is None else max(found.rel_sigma, SCRIPT_SIGMA)
+        return _Need(found.used_bytes, sigma)
 
     lengths = workload.lengths
     typical = Lengths((round(fmean(lengths.source)),), (round(fmean(lengths.target)),) if lengths.target else ())

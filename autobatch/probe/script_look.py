@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -104,7 +105,24 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
         "config": json.loads(json.dumps(kept, default=str)),
         "parameters": parameter_count(base),
         "method": "lora" if hasattr(model, "peft_config") else "full",
+        "lora": adapter_facts(getattr(model, "peft_config", {})),
         "quantization": next((kind for name, kind in bits.items() if getattr(base, name, False)), "none"),
+    }
+
+
+def adapter_facts(configurations: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the shape of a model's LoRA adapter, the first where it has several; None where it has none."""
+    found = next((one for one in configurations.values() if hasattr(one, "lora_alpha")), None)
+    if found is None:
+        return None
+    targets = found.target_modules or ()
+    return {
+        "r": found.r,
+        "alpha": found.lora_alpha,
+        "dropout": found.lora_dropout,
+        # peft names each layer's own; what is trained is told as shortly as it was asked for
+        "target_modules": targets if isinstance(targets, str) else sorted({t.rpartition(".")[2] for t in targets}),
+        "modules_to_save": sorted(found.modules_to_save or ()),
     }
 
 

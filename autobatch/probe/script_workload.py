@@ -17,7 +17,7 @@ from typing import Any
 from autobatch.errors import UsageError
 from autobatch.probe.script_command import parse
 from autobatch.settings import ACCUMULATION, MICRO_BATCH, SETTINGS, Scalar
-from autobatch.workload.spec import Lengths, Model, Workload
+from autobatch.workload.spec import Lengths, Lora, Model, Workload
 
 PATIENCE_S = 900.0
 """Time for a script to load its model and data."""
@@ -138,6 +138,7 @@ def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
         ),
         method=facts.get("method", "full"),
         quantization=facts.get("quantization", "none"),
+        lora=_adapter(facts.get("lora")),
         lengths=Lengths(source, tuple(facts.get("target", ()))),
         max_source_length=source[-1],
         max_target_length=facts["target"][-1] if facts.get("target") else None,
@@ -149,3 +150,10 @@ def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
         script=tuple(script),
     )
     return Found(workload, settings)
+
+
+def _adapter(facts: Mapping[str, Any] | None) -> Lora:
+    if not facts:
+        return Lora()
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+    return Lora(**values)

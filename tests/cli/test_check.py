@@ -67,3 +67,13 @@ def test_verify_says_whether_the_promise_is_kept(file, monkeypatch, step_s, code
     assert text.exit_code == data.exit_code == code
     assert "step_s: promised 1" in text.output
     assert json.loads(data.output)["holds"] is (code == 0)
+
+
+def test_verify_says_that_an_edit_is_not_what_it_runs(file, monkeypatch):
+    file.write_text(file.read_text().replace("per_device_train_batch_size: 1", "per_device_train_batch_size: 64", 1))
+    now = verification.Verification(Verdict(Kind.OK), ())
+    monkeypatch.setattr(verification, "verify", lambda *_: now)
+
+    result = CliRunner().invoke(verify, [str(file)])
+
+    assert "per_device_train_batch_size was edited by hand, 1 -> 64: it is run as it was frozen." in result.output

@@ -41,6 +41,8 @@ def test_a_trl_script_is_understood_as_it_is(data):
     workload = look_at("user_trl_sft.py", data, "--qlora", "True")
 
     assert (workload.model.family, workload.method) == ("causal", "lora")
+    assert (workload.lora.r, workload.lora.alpha) == (8, 16)
+    assert "q_proj" in workload.lora.target_modules
     assert workload.effective_batch == 12
     assert not workload.lengths.target
     assert not (data.parent / "out").exists()

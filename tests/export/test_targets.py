@@ -162,3 +162,13 @@ def test_what_a_format_cannot_say_is_said_in_its_head(qlora, tmp_path, target):
 
     assert all(f"{key}={value}" in head.read_text() for key, value in elsewhere.items())
     assert ("quantization" in elsewhere) == (target in {"hf", "accelerate", "deepspeed"})
+
+
+def test_a_script_keeps_the_model_that_it_makes(qlora):
+    script = replace(qlora, workload=replace(qlora.workload, script=("python", "train.py")))
+
+    keys = targets.get("trl").settings(script)
+
+    assert not {"use_peft", "lora_r", "load_in_4bit", "attn_implementation"} & keys.keys()
+    assert keys["per_device_train_batch_size"] == 4
+    assert script.model_settings == {"pytorch_alloc_conf": "expandable_segments:True"}

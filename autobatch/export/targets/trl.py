@@ -11,11 +11,12 @@ from autobatch.settings import ALLOCATOR, ATTENTION, CUDNN_ATTENTION, METHOD, PR
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
-    """Return the keys of SFTConfig and ModelConfig."""
+    """Return the keys of SFTConfig, and those of ModelConfig where no script of a person's makes the model itself."""
     precision = chosen.configuration[PRECISION]
     # SFTConfig turns bf16 on unless it is told not to
     explicit = {"bf16": precision == "bf16", "fp16": precision == "fp16"}
-    return {**chosen.training_arguments(), **explicit, **_model(chosen)}
+    model = {} if chosen.workload.script else _model(chosen)
+    return {**chosen.training_arguments(), **explicit, **model}
 
 
 def _model(chosen: Chosen) -> dict[str, Any]:
