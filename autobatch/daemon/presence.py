@@ -13,7 +13,7 @@ from autobatch.daemon import places
 from autobatch.errors import MachineError
 from autobatch.store import mark as marks
 from autobatch.store.database import Database
-from autobatch.store.lock import GpuLock
+from autobatch.store.lock import GpuLock, holder_of
 from autobatch.store.mark import Mark
 from autobatch.store.owner import Process
 
@@ -71,14 +71,28 @@ def find(path: Path) -> Daemon | None:
 
 
 def search_on(identity: str) -> str:
-    """Say who searches on a GPU (its UUID) or on the processors (`cpu`) now; nothing where nobody does."""
+    """Say who searches on a GPU (its UUID) or on the processors (`cpu`) now; nothing where nobody does.
+
+    What a dead search left behind is nobody: the next search ends it, or says what it is.
+    """
     lock = GpuLock(identity)
     try:
         lock.acquire()
     except MachineError as error:
-        return error.what
+        return error.what if _is_held_by_the_living(lock.path) else ""
     lock.release()
     return ""
+
+
+def _is_held_by_the_living(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return holder_of(descriptor, path).is_alive
+    finally:
+        os.close(descriptor)
 
 
 def _write_record(path: Path) -> None:

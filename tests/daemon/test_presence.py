@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -79,4 +80,23 @@ def test_who_searches_on_a_device_is_said():
             assert f"process {os.getpid()}" in presence.search_on(identity)
         assert presence.search_on(identity) == ""
     finally:
+        lock.path.unlink()
+
+
+def test_what_a_dead_search_left_behind_is_nobody(tmp_path):
+    identity = f"test-orphan-{os.getpid()}"
+    lock = GpuLock(identity)
+    code = (
+        "import subprocess, sys; from autobatch.store.lock import GpuLock\n"
+        "lock = GpuLock(sys.argv[1]); lock.acquire()\n"
+        "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()]).pid)"
+    )
+    command = [sys.executable, "-c", code, identity]
+    orphan = int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    try:
+        with pytest.raises(MachineError, match="left process"):
+            lock.acquire()
+        assert presence.search_on(identity) == ""
+    finally:
+        os.kill(orphan, signal.SIGKILL)
         lock.path.unlink()
