@@ -89,7 +89,7 @@ def test_what_a_dead_search_left_behind_is_nobody(tmp_path):
     code = (
         "import subprocess, sys; from autobatch.store.lock import GpuLock\n"
         "lock = GpuLock(sys.argv[1]); lock.acquire()\n"
-        "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()]).pid)"
+        "print(subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3, pass_fds=[lock.fileno()]).pid)"
     )
     command = [sys.executable, "-c", code, identity]
     orphan = int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
