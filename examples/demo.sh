@@ -24,7 +24,18 @@ step "Freeze what was chosen"
 "$BIN/autobatch" export "$OUT/best.yaml" --db "$OUT/trials.db" --study demo
 grep -v '^#' "$OUT/best.yaml"
 
-step "Train 20 steps on it, and compare with what was promised"
+step "Train 20 steps on it as a full training would, and compare with what was promised"
 "$BIN/python" examples/train.py "$OUT/best.yaml" --max-steps 20 --json "$OUT/train.json"
 
-step "Everything is under $OUT/; see the trials with: $BIN/autobatch trials --db $OUT/trials.db"
+step "What happened"
+cat <<END
+The search trained for some seconds at a time with different settings, and kept the fastest that stays below the
+memory limit: that is the line "Chosen" above, with its speed, its memory and the whole training's time. "Second" is
+the next best, and "Stopped" says why it looked no further. export wrote the choice to $OUT/best.yaml, and the last
+table holds 20 steps of a training on that file against its promise. On a machine that others use at the same time the
+figures differ; on a quiet one they are near.
+
+  every trial   $BIN/autobatch trials --db $OUT/trials.db
+  a report      $BIN/autobatch report --db $OUT/trials.db
+  your script   $BIN/autobatch search -- python train.py ARGS
+END

@@ -99,6 +99,7 @@ def train(frozen: Frozen, workload: Workload, chosen: argparse.Namespace) -> tup
             save_strategy="no",
             report_to="none",
             logging_steps=10,
+            disable_tqdm=not sys.stderr.isatty(),
         )
         callback = Callback(frozen)
         trainer = Seq2SeqTrainer(

@@ -24,16 +24,18 @@ LIBRARIES_BYTES = 700 * 2**20
 
 
 def prepare_environment(request: ProbeRequest) -> None:
-    """Set what CUDA and its libraries read when they start, and show this card alone.
-
-    With one card visible it is `cuda:0`, and the Trainer does not spread the batch over others.
-    """
+    """Set what CUDA and its libraries read when they start, and show this card alone."""
     for name, value in environment(request.configuration).items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    kind, _, index = request.device.partition(":")
+    show_alone(request.device)
+
+
+def show_alone(device: str) -> None:
+    """Hide every card but this one: it is `cuda:0` then, and the Trainer does not spread the batch over others."""
+    kind, _, index = device.partition(":")
     if kind == "cuda":
         shown = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = shown[int(index or 0)] if shown else index or "0"

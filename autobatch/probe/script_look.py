@@ -19,6 +19,7 @@ from torch import nn
 from transformers import Trainer
 
 from autobatch import settings as s
+from autobatch.probe.device import show_alone
 from autobatch.probe.outcome import replace
 from autobatch.probe.script import QUIET, execute
 from autobatch.probe.script_command import parse
@@ -52,6 +53,7 @@ def main(folder: str) -> None:
         os._exit(0)
 
     os.environ.update(QUIET, AUTOBATCH_PROBE=folder)
+    show_alone(asked["device"])
     activate(Look(tell))
     own = {name: value for name, value in silent(path, 0).items() if name != "max_steps"}
     install(Overlay({**own, **({"use_cpu": True} if asked["device"] == "cpu" else {})}), lambda t, _: tell(facts(t)))

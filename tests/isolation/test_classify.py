@@ -240,3 +240,16 @@ def test_a_traceback_is_kept_whole():
     outcome["error"]["traceback"] = "line\n" * 5000
     verdict = classify(Evidence(outcome=outcome), LIMITS, 1.0)
     assert verdict.evidence["exception"]["traceback"] == "line\n" * 5000
+
+
+@pytest.mark.parametrize(
+    ("said", "flags"),
+    [
+        ({"fails_alone": True}, ("fails_alone",)),
+        ({"fails_alone": False}, ("fails_under_test",)),
+        ({"worst_case_unknown": True, "spill": False}, ("worst_case_unknown",)),
+        ({"worst_case_unknown": False}, ()),
+    ],
+)
+def test_what_a_script_told_of_itself_is_kept(said, flags):
+    assert classify(Evidence(outcome=ran(said)), LIMITS, 1.0).flags == flags
