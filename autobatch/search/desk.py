@@ -121,9 +121,10 @@ class Desk:
         self._tell(trial, replace(earlier, number=trial.number, verdict=verdict))
 
     def reject(self, trial: Trial, reason: str) -> None:
-        """Close a proposal that cannot be tried."""
+        """Close a proposal that cannot be tried as infeasible, so that its sampler learns to leave it."""
         kept.write_why(trial, {attributes.WHY: reason})
-        self.study.tell(trial, state=TrialState.FAIL)
+        kept.write_constraint(trial, kept.UNKNOWN_OVERSHOOT)
+        self.study.tell(trial, 0.0)
 
     def _ask(self, configuration: Configuration) -> Trial:
         usual = self.study.sampler

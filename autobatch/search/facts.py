@@ -118,7 +118,11 @@ def write(trial: Trial, fact: Fact, limits: Limits) -> None:
     for name, value in shown.items():
         if value is not None:
             trial.set_user_attr(name, value)
-    found = constraint(verdict, limits)
+    write_constraint(trial, constraint(verdict, limits))
+
+
+def write_constraint(trial: Trial, found: float) -> None:
+    """Write the constraint, before `tell`: > 0 where the trial is not feasible."""
     trial.set_constraint(attributes.CONSTRAINT, found)
     # optuna-dashboard reads Optuna's older form alone
     trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [found])  # noqa: SLF001 - it has no public name

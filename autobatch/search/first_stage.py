@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from optuna.samplers import BaseSampler
 
+from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
@@ -19,7 +21,7 @@ from autobatch.verdict import Kind
 LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
 """Settings that later stages decide."""
 FIRST_WORKERS, FIRST_EVAL_BATCH = 4, 8
-LARGEST_FRUITLESS = 20
+LARGEST_FRUITLESS = 5
 """Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
 LARGEST_ODD_FAILURES = 3
 """Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""
@@ -108,7 +110,18 @@ class FirstStage:
             self.desk.run(trial, configuration, self._plan(), {})
             return ""
         self._fruitless += 1
-        return "the sampler proposes nothing new" if self._fruitless >= LARGEST_FRUITLESS else ""
+        return self._drawn() if self._fruitless >= LARGEST_FRUITLESS else ""
+
+    def _drawn(self) -> str:
+        """Probe a candidate drawn at random, where a generic sampler only repeats itself."""
+        tried = self._tried()
+        left = [candidate for candidate in self.candidates if core(candidate) not in tried]
+        if not left:
+            return "every configuration has been tried"
+        self._fruitless = 0
+        chosen = random.Random(len(tried)).choice(left)  # noqa: S311 - no secret
+        self.desk.probe(chosen, self._plan(), "search", {attributes.WHY: "drawn: the sampler proposes nothing new"})
+        return ""
 
     def _tried(self) -> dict[Core, Fact]:
         return {core(fact.configuration): fact for fact in self.desk.facts}
