@@ -29,6 +29,8 @@ FLAT_MISFIT, AFFINE_MISFIT = 0.1, 0.03
 MEMORY_NOISE, MEMORY_MISFIT = 0.01, 0.02
 OPTIMIZER_NOISE = 0.15
 SAMPLES = 128
+MANY_ARMS, LEAST_SAMPLES = 12, 16
+"""Where more arms have been measured the samples agree, and fewer of them do: a fit's time grows with arms cubed."""
 ALL = slice(None)
 STEPS = 12
 LARGEST_STEP, CLOSE = 1.5, 0.01
@@ -130,7 +132,10 @@ class Posterior:
 
     def update(self, seen: Observations) -> None:
         """Learn from all measurements, afresh."""
-        misfits, count = np.zeros(SAMPLES), 0
+        share = min(1.0, MANY_ARMS / max(len(np.unique(seen.arm)), 1)) ** 1.5
+        samples = max(round(share * SAMPLES), LEAST_SAMPLES)
+        self.samples, self._deviation = self.samples[:, :, :samples], self._deviation[:, :, :samples]
+        misfits, count = np.zeros(self.samples.shape[-1]), 0
         for problem in self._problems(seen):
             misfits += self._fit(problem)
             count += len(problem.arm)
@@ -140,6 +145,7 @@ class Posterior:
     def _problems(self, seen: Observations) -> list[Problem]:
         # drawn row by row, so that a row keeps its noise when others follow
         draws = np.random.default_rng(self._seed + 1).standard_normal((len(seen.arm), 3, SAMPLES)).swapaxes(0, 1)
+        draws = draws[:, :, : self.samples.shape[-1]]
         unbounded = np.full_like(seen.at_least, math.nan)
         parts: list[tuple[list[int], Array, Array, Maker]] = [
             ([FIXED, PER_SAMPLE], seen.memory, seen.at_least, _memory),
@@ -172,7 +178,7 @@ class Posterior:
         start = self._prior.mean[chosen][:, :, None] + math.sqrt(scale) * self._deviation[chosen]
         if not len(problem.arm):
             self.samples[chosen] = start
-            return np.zeros(SAMPLES)
+            return np.zeros(start.shape[-1])
         arms, local = np.unique(problem.arm, return_inverse=True)
         covariance = self._prior.covariance[chosen] * scale
         inner = np.linalg.inv(covariance[:, arms[:, None], arms[None, :]]).astype(np.float64)
@@ -197,7 +203,7 @@ def _gauss_newton(start: Array, guess: Array, precision: Array, local: Places, p
     prior = _block_diagonal(precision)
     sums = (local == np.arange(start.shape[1])[:, None]).astype(float)
     fitted = guess.copy()
-    active = np.ones(SAMPLES, dtype=bool)
+    active = np.ones(fitted.shape[-1], dtype=bool)
     for _ in range(STEPS):
         x = fitted[:, :, active]
         expected = problem.forward(x[:, local])

@@ -91,3 +91,12 @@ def test_half_precisions_start_alike_and_wide_ones_slower():
     arms = [Configuration({PRECISION: name, MICRO_BATCH: 1}) for name in ("bf16", "fp16", "tf32", "fp32")]
     mean = prior.build(arms, (1, 8), None).mean[SLOPE]
     assert mean[0] == mean[1] < mean[2] < mean[3]
+
+
+def test_many_measured_arms_are_fitted_with_fewer_samples_to_the_same_end():
+    arms = [PLAIN] * 40
+    posterior = Posterior(prior.build(arms, (1, 64), None), seed=0)
+    posterior.update(seen([(i, 16.0, math.log(20 * GIB), math.nan, math.log(3.2)) for i in range(40)]))
+    assert posterior.samples.shape[-1] == len(posterior.weights) < 40
+    assert expected_gib(posterior, 7, 16.0) == pytest.approx(20, rel=0.02)
+    assert expected_step(posterior, 7, 16.0) == pytest.approx(3.2, rel=0.03)
