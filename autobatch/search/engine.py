@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from autobatch import attributes
 from autobatch.request import Limits, Runner
+from autobatch.search import earlier
 from autobatch.search import facts as kept
 from autobatch.search.advice import what_would_fit
 from autobatch.search.budget import Budget, Clock
@@ -96,8 +97,8 @@ class Search:
         if self.machine is not None:
             study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
         self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer, self.gate)
-        earlier = kept.read_all(study, self.space)
-        self._desk.facts.extend(fact for fact in earlier if fact.verdict.kind not in kept.MENDABLE)
+        known = kept.read_all(study, self.space)
+        self._desk.facts.extend(fact for fact in known if fact.verdict.kind not in kept.MENDABLE)
         self._sampler = self._make_sampler()
         study.sampler = self._sampler
         result = self._guarded()
@@ -152,6 +153,7 @@ class Search:
                 self.predict,
                 self.pace,
                 threshold=self.threshold,
+                earlier=earlier.read(self.storage, self.study_name, self.workload, self.machine),
                 seed=self.seed,
             )
         return generic(self.sampler_name, self.seed, held)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autobatch.request import Limits
 from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
+from autobatch.search.earlier import learned
 from autobatch.search.facts import DEVICE_MEMORY, Fact, device_limit, training_bytes
 from autobatch.search.judge import Core
 from autobatch.search.posterior import (
@@ -60,6 +61,7 @@ class Outlook:
         *,
         predict: Predict | None = None,
         pace: PaceOf | None = None,
+        earlier: Sequence[Fact] = (),
         seed: int = 0,
     ) -> None:
         self._limits = limits
@@ -72,7 +74,8 @@ class Outlook:
         self._log_samples = np.log(np.array(samples, dtype=float))
         self._accumulation = np.array([float(c.accumulation) for c in candidates])
         first = [candidates[int(np.argmax(self.arm == i))].replace({MICRO_BATCH: 1}) for i in range(len(arms))]
-        self._posterior = Posterior(prior.build(first, _two(self.batch), predict, pace), seed)
+        before = learned(prior.build(first, _two(self.batch), predict, pace), arms, earlier, seed)
+        self._posterior = Posterior(before, seed)
         self._learned: int | None = None
 
     def learn(self, facts: Sequence[Fact]) -> None:

@@ -33,6 +33,7 @@ class StructuredSampler(CandidateSampler):
         limits: the card.
         predict: memory prior from shapes; None for none.
         pace: time prior from shapes; None for none.
+        earlier: what ran in other studies of the same model.
         threshold: done when no probe is expected to gain this share.
         seed: of the posterior samples.
 
@@ -47,11 +48,12 @@ class StructuredSampler(CandidateSampler):
         pace: PaceOf | None = None,
         *,
         threshold: float = 0.01,
+        earlier: Sequence[Fact] = (),
         seed: int = 0,
     ) -> None:
         super().__init__(space, candidates, seed)
         self._threshold = threshold
-        self._outlook = Outlook(space, self._candidates, limits, predict=predict, pace=pace, seed=seed)
+        self._outlook = Outlook(space, self._candidates, limits, predict=predict, pace=pace, earlier=earlier, seed=seed)
 
     def decide(self, facts: Sequence[Fact]) -> Decision:
         """Return the probe with the most expected gain per second; none when what is left is not worth it."""
