@@ -40,7 +40,7 @@ def read(storage: BaseStorage, own: str, workload: Workload, machine: Mapping[st
         attrs = storage.get_study_user_attrs(frozen._study_id)  # noqa: SLF001 - the storage asks by it
         if _alike(attrs, workload):
             study = optuna.load_study(study_name=frozen.study_name, storage=storage)
-            same = _gpu(json.loads(attrs.get(attributes.MACHINE, "null"))) == _gpu(machine)
+            same = _device(json.loads(attrs.get(attributes.MACHINE, "null"))) == _device(machine)
             found += _ran(study, timed=same)
     return tuple(found)
 
@@ -53,9 +53,12 @@ def _alike(attrs: Mapping[str, Any], workload: Workload) -> bool:
     return (other.model, other.lengths, other.lora) == (workload.model, workload.lengths, workload.lora)
 
 
-def _gpu(machine: Mapping[str, Any] | None) -> str | None:
-    gpu = (machine or {}).get("gpu") or {}
-    return gpu.get("name")
+def _device(machine: Mapping[str, Any] | None) -> object:
+    """Return what computed: the GPU's name, else the processor's; equal to nothing where it is not known."""
+    known = machine or {}
+    index = str(known.get("device", "")).removeprefix("cuda:")
+    gpu = next((gpu["name"] for gpu in known.get("gpus", ()) if str(gpu.get("index")) == index), None)
+    return gpu or known.get("processor") or object()
 
 
 def _ran(study: optuna.Study, *, timed: bool) -> Iterator[Fact]:

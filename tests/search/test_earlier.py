@@ -8,7 +8,8 @@ from optuna.storages import InMemoryStorage
 from autobatch import attributes
 from autobatch.search import earlier
 
-H100 = {"gpu": {"name": "H100"}}
+H100 = {"device": "cuda:1", "gpus": [{"index": 0, "name": "T4"}, {"index": 1, "name": "H100"}], "processor": "x"}
+A100 = {"device": "cuda:0", "gpus": [{"index": 0, "name": "A100"}], "processor": "x"}
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_what_proves_wrong_does_not_mislead(search, storage, world, space):
 
 def test_times_of_another_gpu_are_left_out(storage, workload):
     same = earlier.read(storage, "now", workload, H100)
-    other = earlier.read(storage, "now", workload, {"gpu": {"name": "A100"}})
+    other = earlier.read(storage, "now", workload, A100)
     assert all(fact.verdict.measurements.micro_step_s for fact in same)
     assert len(other) == len(same) > 0
     assert not any(fact.verdict.measurements.micro_step_s for fact in other)
