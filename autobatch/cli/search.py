@@ -92,6 +92,8 @@ def command(  # noqa: D103 - click shows the help text below
             "database": db,
         },
     )
+    if on_done and not detach:
+        raise UsageError("--on-done is for searches that nobody watches.", "Add --detach, or leave --on-done out.")
     if detach:
         _submit(job, on_done)
         return
