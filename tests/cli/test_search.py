@@ -75,6 +75,7 @@ def write(tmp_path):
         (SMALL, "neither a model nor a script"),
         (["--model=kobert"], "kobert"),
         ([*DEMO, "--budget=3"], "too small for one probe"),
+        ([*DEMO, "--on-done=true"], "--on-done"),
         ([*DEMO, "--budget=soon"], "not a duration"),
         ([*DEMO, "--gpu-memory=9999GiB"], "more than"),
         ([*DEMO, "--device=tpu"], "no device 'tpu'"),
