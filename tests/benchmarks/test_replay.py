@@ -3,7 +3,7 @@ import json
 import pytest
 
 pytest.importorskip("yaml")
-from benchmarks import replay
+from benchmarks import replay, replay_synthetic, replay_table
 from benchmarks.replay_rules import RULES
 from benchmarks.replay_surfaces import Case, Replay, read_surfaces
 
@@ -93,3 +93,26 @@ def replay_core(configuration):
     from autobatch.search.samplers import core
 
     return core(configuration)
+
+
+def test_generic_samplers_take_as_many_probes_as_they_may_and_the_slow_one_fewer_seeds(folder):
+    found = run(folder, "--seeds", "2", "--seeds-slow", "1", "--strategies", "structured", "random", "tpe@12", "gp@12")
+    fits = {row["strategy"]: row for row in found if row["card_gib"] == 24}
+    assert fits["tpe@12"]["probes"] == [12, 12]
+    assert fits["gp@12"]["probes"] == [12]
+    mine, random = (fits[name]["probe_seconds"] for name in ("structured", "random"))
+    assert all(took >= given for took, given in zip(random, mine, strict=True))
+
+
+def test_the_table_has_a_row_a_strategy(folder):
+    rows = run(folder, "--seeds", "1", "--strategies", "structured", "grid")
+    lines = replay_table.table(rows).splitlines()
+    assert [line.split()[1] for line in lines[2:]] == ["structured", "grid"]
+
+
+def test_synthetic_surfaces_replay(tmp_path):
+    replay_synthetic.main(["--folder", str(tmp_path), "--surfaces", "2"])
+    found = run(tmp_path, "--seeds", "1", "--strategies", "structured")
+    assert len(found) == 8
+    assert not any(unsafe for row in found for unsafe in row["unsafe"])
+    assert sum(row["regret"][0] for row in found) / 8 < 0.05
