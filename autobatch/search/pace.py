@@ -28,8 +28,9 @@ def pace_of(workload: Workload, card: Card, loop: Loop = TRAINER) -> PaceOf:
     source, target = memory.longest_tokens(workload)
 
     def plain(arm: Configuration) -> Pace:
-        one, many = arm.replace({MICRO_BATCH: 1}), arm.replace({MICRO_BATCH: LARGE})
-        floor = compute.predict_time(workload, one, nameless, loop=loop)
+        # launches do not depend on the micro-batch: one simulation, which is kept, tells both
+        many = arm.replace({MICRO_BATCH: LARGE})
+        floor = compute.predict_time(workload, many, nameless, loop=loop)
         if card.tflops.get(str(arm[PRECISION])):
             found = compute.predict_time(workload, many, card, loop=loop)
             return Pace(floor.seconds, found.seconds / LARGE, found.rel_sigma)
