@@ -49,14 +49,17 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def environment(configuration: Mapping[str, s.Scalar]) -> dict[str, str | None]:
-    """Return the environment variables of a configuration, which count only before CUDA starts; None: not to be set."""
+def environment(configuration: Mapping[str, s.Scalar], device_kind: DeviceKind) -> dict[str, str | None]:
+    """Return the environment variables of a configuration, which count only before torch starts; None: unset."""
     allocator = str(configuration[s.ALLOCATOR]) or None
+    deprioritized = None if configuration[s.CUDNN_ATTENTION] or device_kind == "cpu" else "1"
     return {
         # the first counts from torch 2.10 on, and the second, which 2.13 reads first, must agree
         "PYTORCH_ALLOC_CONF": allocator,
         "PYTORCH_CUDA_ALLOC_CONF": allocator,
-        "TORCH_CUDNN_SDPA_DEPRIORITIZED": None if configuration[s.CUDNN_ATTENTION] else "1",
+        "TORCH_CUDNN_SDPA_DEPRIORITIZED": deprioritized,
+        # libgomp's threads spin while they wait: where cores are shared a step takes several times as long
+        "OMP_WAIT_POLICY": "passive",
     }
 
 

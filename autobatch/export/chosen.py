@@ -73,8 +73,8 @@ class Chosen:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that the configuration needs; they count only before CUDA starts."""
-        return {name: value for name, value in environment(self.configuration).items() if value is not None}
+        """Environment variables that the configuration needs; they count only before torch starts."""
+        return {name: value for name, value in environment(self.configuration, self.device_kind).items() if value}
 
 
 def _transformers_version() -> str:

@@ -79,9 +79,7 @@ class Frozen:
 
     def set_environment(self) -> None:
         """Set the environment variables that it was measured with; warn where CUDA has started without them."""
-        if self.chosen.device_kind == "cpu":
-            return
-        wanted = environment(self.configuration)
+        wanted = environment(self.configuration, self.chosen.device_kind)
         wrong = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
         torch = sys.modules.get("torch")
         if wrong and torch is not None and torch.cuda.is_initialized():

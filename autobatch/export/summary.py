@@ -35,7 +35,7 @@ def _batch_of_recipe(chosen: Chosen) -> int | None:
 
 def _environment(chosen: Chosen, target: str) -> list[str]:
     """Say which variables the measurement had, where the format itself does not set them."""
-    if target == "env" or chosen.device_kind == "cpu" or not chosen.environment:
+    if target == "env":
         return []
     variables = " ".join(f"{name}={value}" for name, value in chosen.environment.items())
     return [f"Measured with these environment variables, so train with them: {variables}"]

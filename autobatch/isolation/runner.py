@@ -165,7 +165,7 @@ class ProbeRunner:
         return {
             "folder": str(folder),
             "entry": self._entry,
-            "environment": environment(configuration),
+            "environment": environment(configuration, "cpu" if self._device == "cpu" else "cuda"),
             "oom_score_adj": _OOM_SCORE_ADJ,
         }
 

@@ -25,7 +25,7 @@ LIBRARIES_BYTES = 700 * 2**20
 
 def prepare_environment(request: ProbeRequest) -> None:
     """Set what CUDA and its libraries read when they start, and show this card alone."""
-    for name, value in environment(request.configuration).items():
+    for name, value in environment(request.configuration, "cpu" if request.device == "cpu" else "cuda").items():
         if value is None:
             os.environ.pop(name, None)
         else:

@@ -50,10 +50,10 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         table = file.read(columns=texts)
         table.validate(full=True)  # damaged text would be found only where it is used
-        return table
     except (pa.ArrowException, ValueError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(f"{path.name} is no readable Parquet file: {said}.", "Write it again.") from error
+    return table
 
 
 def _is_text(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
