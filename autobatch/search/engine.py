@@ -25,7 +25,7 @@ from autobatch.search.judge import Core, Judge, PlainJudge, latest
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
 from autobatch.search.result import Choice, Result, failures
-from autobatch.search.samplers import CandidateSampler, generic
+from autobatch.search.samplers import CandidateSampler, core, generic
 from autobatch.search.seams import Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
 from autobatch.search.structured import StructuredSampler
 from autobatch.search.study import open_study
@@ -132,7 +132,9 @@ class Search:
         return confirmation.run()
 
     def _judge(self) -> Judge:
-        return self._sampler if isinstance(self._sampler, StructuredSampler) else PlainJudge()
+        if isinstance(self._sampler, StructuredSampler):
+            return self._sampler
+        return PlainJudge(frozenset(core(one) for one in self._allowed))
 
     def _best(self) -> Core | None:
         scores = self._judge().scores(self._desk.facts)

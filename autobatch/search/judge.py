@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from autobatch.search.facts import DEVICE_MEMORY, Fact, used_bytes
@@ -26,16 +27,26 @@ class Judge(Protocol):
         """Return the configuration, not settled yet, that is most worth comparing with the best; None if none is."""
 
 
+@dataclass(frozen=True)
 class PlainJudge:
-    """Believes the figures: the mean of what was measured of a configuration."""
+    """Believes the figures: the mean of what was measured of a configuration.
+
+    Attributes:
+        allowed: what may be chosen and confirmed: nothing that is held back; None for everything.
+
+    """
+
+    allowed: frozenset[Core] | None = None
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the mean throughput of every configuration that never failed."""
         unsafe = failed(facts)
         found: dict[Core, list[float]] = defaultdict(list)
         for fact in facts:
-            if fact.ok and fact.samples_per_s and core(fact.configuration) not in unsafe:
-                found[core(fact.configuration)].append(fact.samples_per_s)
+            key = core(fact.configuration)
+            may_be = self.allowed is None or key in self.allowed
+            if fact.ok and fact.samples_per_s and may_be and key not in unsafe:
+                found[key].append(fact.samples_per_s)
         return {key: statistics.fmean(values) for key, values in found.items()}
 
     def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
