@@ -152,18 +152,6 @@ def test_quarantined_and_larger_configurations_are_never_tried(search, world, sp
     assert max(same_arm) == 3
 
 
-def test_what_was_measured_and_is_held_back_since_is_not_confirmed(search, world, space):
-    storage = InMemoryStorage()
-    bad = space.at({"precision": "bf16", "gradient_checkpointing": False}, 4)
-    first = search(storage=storage, sampler_name="grid").run()
-    before = len(world.tried)
-    held = first.chosen.configuration if first.chosen.configuration.arm == bad.arm else bad
-    again = search(storage=storage, sampler_name="grid", ledger=Keeping([held])).run()
-    later = [c for c, _ in world.tried[before:]]
-    assert all(c.arm != held.arm or c.micro_batch < held.micro_batch for c in later)
-    assert again.chosen is not None
-
-
 def test_a_disturbed_measurement_is_made_again(search, world):
     world.script = lambda n: Verdict(Kind.DISTURBED, duration_s=5.0) if n == 0 else None
     storage = InMemoryStorage()

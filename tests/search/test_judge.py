@@ -1,0 +1,23 @@
+from autobatch.search.facts import Fact
+from autobatch.search.judge import PlainJudge
+from autobatch.search.samplers import core
+from autobatch.settings import Configuration
+from autobatch.verdict import Kind, Measurements, Verdict
+
+SMALL = Configuration(per_device_train_batch_size=1)
+LARGE = Configuration(per_device_train_batch_size=2)
+
+
+def fact(number, configuration, samples_per_s):
+    return Fact(number, configuration, "search", "probe", Verdict(Kind.OK, Measurements(samples_per_s=samples_per_s)))
+
+
+FACTS = [fact(0, SMALL, 10.0), fact(1, SMALL, 12.0), fact(2, LARGE, 20.0)]
+
+
+def test_a_score_is_the_mean_of_what_was_measured():
+    assert PlainJudge().scores(FACTS) == {core(SMALL): 11.0, core(LARGE): 20.0}
+
+
+def test_what_is_held_back_since_is_not_offered_again():
+    assert PlainJudge(frozenset({core(SMALL)})).scores(FACTS) == {core(SMALL): 11.0}
