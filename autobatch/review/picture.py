@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from autobatch import attributes
 from autobatch.request import Limits
 from autobatch.review import words
-from autobatch.settings import Configuration
+from autobatch.settings import EVAL_BATCH, Configuration
 from autobatch.units import GIB, format_duration
 from autobatch.verdict import Kind, Verdict
 
@@ -111,7 +111,15 @@ def verdict_line(number: int, configuration: Configuration, verdict: Verdict) ->
         return f"{what}: {verdict.kind}. {verdict.hint}"
     peak = verdict.measurements.device_peak_used_bytes
     memory = f", {peak / GIB:.1f} GiB" if peak else ""
-    return f"{what}: {words.number(rate(verdict))} samples/s{memory}, in {format_duration(verdict.duration_s)}"
+    return f"{what}: {_speed(configuration, verdict)}{memory}, in {format_duration(verdict.duration_s)}"
+
+
+def _speed(configuration: Configuration, verdict: Verdict) -> str:
+    """Say the throughput of training, or that of evaluation where only that was measured."""
+    evaluated = verdict.measurements.eval_samples_per_s
+    if rate(verdict) or not evaluated:
+        return f"{words.number(rate(verdict))} samples/s"
+    return f"eval batch {configuration[EVAL_BATCH]}, {words.number(evaluated)} samples/s in evaluation"
 
 
 def expectation(why: Mapping[str, Any]) -> str:

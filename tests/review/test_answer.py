@@ -93,3 +93,12 @@ def test_on_the_cpu_the_host_is_the_card():
     found["limits"] |= {"host_bytes": found["limits"]["device_bytes"]}
     assert "memory    card:" not in answer_text(found)
     assert "host: 6.0 of 24.0 GiB" in answer_text(found)
+
+
+def test_a_second_that_only_one_short_probe_calls_faster_is_not_said_to_be():
+    places = {
+        "chosen": {"measurements": {"samples_per_s": 90.0}, "confirmed": True},
+        "runner_up": {"measurements": {"samples_per_s": 100.0}, "confirmed": False},
+    }
+    said = compared({"workload": {"train_samples": 9000, "epochs": 1}, **places})
+    assert said.endswith("by one short probe alone: the chosen one was confirmed")
