@@ -67,8 +67,8 @@ _ALL = (
     Setting(COMPILE, default=False, choices=(False, True), group="device"),
     Setting(SAMPLING, "random", ("random", "group_by_length"), "device"),
     Setting(ALLOCATOR, "", ("", "expandable_segments:True"), "device"),
-    # cuDNN plans its attention anew for every pair of lengths: on an H100 a KoBART step on a new length takes 0.4-0.5 s
-    # instead of 0.05 s, and nearly every padded batch of real text has a new length
+    # cuDNN plans its attention anew for every pair of lengths: on an H100 a KoBART step on a new length takes 0.5 s
+    # instead of 0.07 s, and nearly every padded batch of real text has a new length
     Setting(CUDNN_ATTENTION, default=False, choices=(False, True), group="device"),
     Setting(WORKERS, 2, (0, 1, 2, 3, 4, 6, 8, 12, 16), "loader", searched=True),
     Setting(PREFETCH, 2, (2, 4, 8), "loader"),
