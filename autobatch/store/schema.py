@@ -20,7 +20,7 @@ class Migration:
 
 MIGRATIONS = (
     Migration(
-        "ledger",
+        "ledger and queue",
         (
             f"PRAGMA application_id = {APPLICATION_ID}",
             """CREATE TABLE ab_database (
@@ -69,11 +69,6 @@ MIGRATIONS = (
                 facts TEXT NOT NULL
             )""",
             "CREATE INDEX ab_events_by_probe ON ab_events (probe_id)",
-        ),
-    ),
-    Migration(
-        "queue",
-        (
             """CREATE TABLE ab_queue (
                 entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
                 job TEXT NOT NULL,
@@ -89,16 +84,11 @@ MIGRATIONS = (
                 started_at REAL,
                 ended_at REAL,
                 worked_s REAL NOT NULL DEFAULT 0,
-                answer TEXT
+                answer TEXT,
+                setbacks INTEGER NOT NULL DEFAULT 0,
+                retry_at REAL
             )""",
             "CREATE INDEX ab_queue_by_state ON ab_queue (state)",
-        ),
-    ),
-    Migration(
-        "setbacks",
-        (
-            "ALTER TABLE ab_queue ADD COLUMN setbacks INTEGER NOT NULL DEFAULT 0",
-            "ALTER TABLE ab_queue ADD COLUMN retry_at REAL",
         ),
     ),
 )

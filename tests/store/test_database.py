@@ -9,6 +9,7 @@ import pytest
 from autobatch.errors import EXIT_DATABASE, DatabaseError
 from autobatch.settings import Configuration
 from autobatch.store import mark as marks
+from autobatch.store import read, schema
 from autobatch.store.ledger import Ledger
 
 
@@ -113,9 +114,16 @@ def test_another_programs_database_is_not_touched(path, statement):
     assert path.read_bytes() == before
 
 
-def test_a_newer_schema_is_refused(filled):
-    execute(filled, "INSERT INTO ab_migrations VALUES (99, 'later', 0)")
-    assert "newer" in refusal(filled)
+def test_a_newer_schema_is_refused_to_writers_and_readers_in_one_line_and_left_alone(filled):
+    execute(filled, f"INSERT INTO ab_migrations VALUES ({schema.VERSION + 1}, 'later', 0)")
+    before = filled.read_bytes()
+    said = refusal(filled)
+    with pytest.raises(DatabaseError) as caught, read.opened(filled):
+        pass
+    assert caught.value.what == said
+    assert f"newer autobatch (schema {schema.VERSION + 1}; this one knows {schema.VERSION})" in said
+    assert "\n" not in said + caught.value.do
+    assert filled.read_bytes() == before
 
 
 def test_text_is_no_database(path):

@@ -8,6 +8,7 @@ import pytest
 from autobatch.errors import DatabaseError
 from autobatch.settings import Configuration
 from autobatch.store import read, schema
+from autobatch.store.entry import read_items
 from autobatch.store.ledger import Ledger
 from autobatch.store.recovery import close_dead
 from autobatch.store.schema import Migration
@@ -50,14 +51,27 @@ def test_a_released_database_is_brought_up_to_date_and_keeps_its_rows(dump, path
     assert shape(path) == shape(tmp_path / "new.db")
 
 
-def test_a_new_migration_is_one_more_entry(path, monkeypatch):
-    Ledger.open(path).close()
-    later = Migration("later", ("CREATE TABLE ab_later (job_id INTEGER PRIMARY KEY)",))
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    with Ledger.open(path) as ledger, ledger.database.reading() as connection:
-        assert schema.version(connection) == schema.VERSION
-        assert schema.has_table(connection, "ab_later")
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda dump: dump.stem)
+def test_new_migrations_are_applied_in_order_and_once_and_keep_the_rows(dump, path, monkeypatch):
+    load(dump, path)
+    before = schema.VERSION
+    added = Migration("later", ("ALTER TABLE ab_queue ADD COLUMN later TEXT NOT NULL DEFAULT 'soon'",))
+    filled = Migration("latest", ("UPDATE ab_queue SET later = reason || 'now'",))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, added, filled))
+    monkeypatch.setattr(schema, "VERSION", before + 2)
+    for _ in range(2):
+        with Ledger.open(path) as ledger, ledger.database.reading() as connection:
+            assert schema.version(connection) == before + 2
+            assert connection.execute("SELECT entry_id, later FROM ab_queue").fetchall() == [(1, "now")]
+            applied = connection.execute("SELECT name FROM ab_migrations ORDER BY version").fetchall()
+    assert [name for (name,) in applied[before:]] == ["later", "latest"]
+
+
+def test_a_queue_as_it_was_is_read(path):
+    load(RELEASED[-1], path)
+    with read.opened(path) as connection:
+        [item] = read_items(connection)
+    assert (item.entry_id, item.state, item.setbacks, item.retry_at) == (1, "queued", 0, None)
 
 
 def test_a_migration_that_fails_leaves_neither_change_nor_record(path, monkeypatch):
