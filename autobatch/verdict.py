@@ -82,7 +82,7 @@ HINTS: Mapping[Kind, str] = {
     Kind.KILLED_IN_FLIGHT: "The machine or container died while this ran; it is not tried again without your word.",
     Kind.USER_ERROR: "The training code itself failed: its traceback is in the evidence.",
     Kind.HOPELESS: "Ended early: beyond doubt slower than the best so far.",
-    Kind.DISTURBED: "Another process moved onto the card during the measurement: it is repeated.",
+    Kind.DISTURBED: "Another process began to use the card, or more of it, during the measurement: it is repeated.",
     Kind.NO_VERDICT: "The probe ended without a result, and the evidence does not decide why.",
 }
 

@@ -1,17 +1,33 @@
-"""The card from outside, while a probe runs: its peak, and whether somebody else moved in."""
+"""The card from outside, while a probe runs: its peak, and whether others moved in or did more than before."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from autobatch.errors import MachineError
 from autobatch.isolation.evidence import DeviceFacts
 from autobatch.machine.gpus import Device, GpuLostError
 
 _TOLERANCE_BYTES = 128 << 20
-"""Used memory may differ by this before and after with nobody else on the card."""
+"""Used memory may differ by this before and after with nobody else on the card.
+
+One process that was there before may grow by as much: a desktop's windows come and go in tens of MiB, while a training
+that begins takes hundreds for its CUDA context alone. More would count as the probe's own, or push it out of memory.
+"""
+FOREIGN_LOAD = 0.2
+"""Share of the time in which others' kernels run that a measurement can live with: up to it they are idle.
+
+Kernels of two processes take turns, so others' load lengthens a step by about as much. A desktop computes now and then;
+a training nearly all the time, and still half of it where it takes turns with the probe.
+"""
+_BUSY_SAMPLES = 2
+"""A process rises from idle when this many of the driver's samples find it busy, each of a sixth of a second to one.
+
+A desktop that redraws fills one; work fills one after the other.
+"""
 _RELEASE_S = 5.0
 """The driver may still be giving back a dead process's memory for this long."""
 
@@ -28,16 +44,22 @@ class DeviceWatch:
         self._read_xids()
         self._xids.clear()
         self._before = self._used()
-        self._pids_before = self._pids()
+        self._tenants = self._memory_by_process()
+        at_work = {pid for pid, load in self._loads().items() if load > FOREIGN_LOAD}
+        # one that was at work before the probe takes from every measurement alike
+        self._idle = self._tenants.keys() - at_work
+        self._busy_samples: Counter[int] = Counter()
 
     def sample(self, tree: Iterable[int]) -> int:
         """Take a reading; `tree` are the probe's processes. Returns used bytes beyond those of others before."""
         used = max(0, self._used() - self._before)
         self._peak = max(self._peak, used)
-        new = self._pids() - self._pids_before
+        memory = self._memory_by_process()
+        new = memory.keys() - self._tenants.keys()
         strangers = new - set(tree)
         # where the driver numbers processes as outside the container, ours is one unknown among them
         self._moved_in |= len(strangers) > (0 if strangers != new else 1)
+        self._moved_in |= self._has_grown(memory) or self._has_risen()
         return used
 
     def finish(self) -> DeviceFacts:
@@ -63,11 +85,26 @@ class DeviceWatch:
             self._lost = error.what
             return 0
 
-    def _pids(self) -> set[int]:
-        """Return the processes on the card; none where the driver does not tell."""
+    def _has_grown(self, memory: Mapping[int, int | None]) -> bool:
+        """Tell whether a process that was there before holds more of the card, as far as the driver tells."""
+        before = {pid: held for pid, held in self._tenants.items() if held is not None}
+        return any((memory.get(pid) or 0) - held > _TOLERANCE_BYTES for pid, held in before.items())
+
+    def _has_risen(self) -> bool:
+        """Tell whether a process that was there before, and idle, computes now, as far as the driver tells."""
+        self._busy_samples.update(pid for pid, load in self._loads().items() if load > FOREIGN_LOAD)
+        return any(self._busy_samples[pid] >= _BUSY_SAMPLES for pid in self._idle)
+
+    def _memory_by_process(self) -> dict[int, int | None]:
+        """Return the processes on the card and what each holds; none where the driver does not tell."""
         with contextlib.suppress(MachineError):
-            return set(self._device.process_ids())
-        return set()
+            return {process.pid: process.used_bytes for process in self._device.processes()}
+        return {}
+
+    def _loads(self) -> dict[int, float]:
+        with contextlib.suppress(MachineError):
+            return self._device.loads()
+        return {}
 
     def _read_xids(self) -> None:
         with contextlib.suppress(MachineError):

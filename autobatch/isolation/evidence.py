@@ -27,7 +27,7 @@ class DeviceFacts:
     others_after_bytes: int | None = None
     """The same when its tree was gone."""
     others_moved_in: bool = False
-    """Another process or its load appeared while the probe ran."""
+    """Another process appeared, grew or began to compute while the probe ran."""
     peak_used_bytes: int | None = None
     """Largest used memory seen, less what others had before."""
     total_bytes: int | None = None

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from autobatch.errors import MachineError
+from autobatch.isolation.device import FOREIGN_LOAD
 from autobatch.machine.gpus import Device
 from autobatch.units import GIB, format_bytes, format_duration
 
 POLL_S = 2.0
 FOREIGN_BYTES = GIB
 """Memory of others on the card that a probe can live with: a desktop, another driver's context."""
-FOREIGN_LOAD = 0.2
-"""Share of the time in which others' kernels run that a measurement can live with."""
 READINGS = 3
 """Load is judged by this many readings in a row: the driver's figure still holds the last probe's work for a moment."""
 

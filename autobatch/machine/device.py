@@ -51,6 +51,13 @@ class Device(Protocol):
     def utilization(self) -> float:
         """Return the share of the last sampling period in which a kernel ran."""
 
+    def loads(self) -> dict[int, float]:
+        """Return the share of the time in which each process's kernels ran, by process id.
+
+        Since the last call, and within the last second; those that ran none are left out. Nothing where the driver
+        does not tell.
+        """
+
     def energy_j(self) -> float | None:
         """Return the energy used since the driver was loaded; None where it is not counted (before Volta)."""
 

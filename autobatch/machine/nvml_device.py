@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ from autobatch.machine.device import Gpu, GpuProcess
 from autobatch.machine.nvml import typed
 
 _COMPUTE_AND_GRAPHICS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
+_LOAD_WINDOW_US = 1_000_000
 
 
 class NvmlDevice:
@@ -20,6 +22,7 @@ class NvmlDevice:
         self._gpu = gpu
         self._handle = handle
         self._events: Any = None
+        self._loads_until_us = 0
 
     @property
     def gpu(self) -> Gpu:
@@ -59,6 +62,22 @@ class NvmlDevice:
     def utilization(self) -> float:
         """Return the share of the last sampling period in which a kernel ran."""
         return float(nvml.module().nvmlDeviceGetUtilizationRates(self._handle).gpu) / 100
+
+    def loads(self) -> dict[int, float]:
+        """Return the share of the time in which each process's kernels ran, by process id.
+
+        Since the last call, and within the last second; those that ran none are left out. Nothing where the driver
+        does not tell.
+        """
+        lib = nvml.module()
+        since_us = max(self._loads_until_us, time.time_ns() // 1000 - _LOAD_WINDOW_US)
+        # "no new sample" is an error, too; whether the card is lost is told by its memory
+        with suppress(lib.NVMLError, AttributeError):
+            found = [s for s in lib.nvmlDeviceGetProcessUtilization(self._handle, since_us) if s.timeStamp > since_us]
+            self._loads_until_us = max((sample.timeStamp for sample in found), default=since_us)
+            # some drivers leave entries unset: no load is above 100 %
+            return {s.pid: s.smUtil / 100 for s in sorted(found, key=lambda s: s.timeStamp) if s.smUtil <= 100}  # noqa: PLR2004
+        return {}
 
     @typed
     def energy_j(self) -> float | None:

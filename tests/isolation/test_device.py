@@ -4,7 +4,7 @@ import pytest
 
 from autobatch.isolation import device
 from autobatch.isolation.device import DeviceWatch
-from autobatch.machine.gpus import Gpu, GpuLostError
+from autobatch.machine.gpus import Gpu, GpuLostError, GpuProcess, GpuUnsupportedError
 
 MIB = 1 << 20
 
@@ -17,6 +17,8 @@ class Card:
     def __init__(self):
         self.used = 500 * MIB
         self.pids = [7]
+        self.held = {}
+        self.load = {}
         self.events = []
 
     def memory_used_bytes(self):
@@ -24,8 +26,15 @@ class Card:
             raise self.used
         return self.used
 
-    def process_ids(self):
-        return self.pids
+    def processes(self):
+        if isinstance(self.pids, Exception):
+            raise self.pids
+        return tuple(GpuProcess(pid, self.held.get(pid)) for pid in self.pids)
+
+    def loads(self):
+        if isinstance(self.load, Exception):
+            raise self.load
+        return self.load
 
     def xids(self):
         found, self.events = tuple(self.events), []
@@ -71,6 +80,71 @@ def test_our_own_process_under_a_number_from_outside_the_container_is_no_strange
     card.pids = [7, 4001, 4002]
     watch.sample([100])
     assert watch.finish().others_moved_in
+
+
+def moved_in_after(card, watch, *looks):
+    """Take a look with each memory and load of process 7, which was there before, and tell whether it was marked."""
+    for held, load in looks:
+        card.held, card.load = {7: held}, {7: load} if load else {}
+        watch.sample([])
+    return watch.finish().others_moved_in
+
+
+@pytest.mark.parametrize(
+    ("held", "marked"), [(300, False), (400, False), (428, False), (429, True), (100, False), (None, False)]
+)
+def test_a_process_that_was_there_is_seen_to_grow(card, held, marked):
+    card.held = {7: 300 * MIB}
+    watch = DeviceWatch(card)
+    assert moved_in_after(card, watch, (held and held * MIB, 0), (300 * MIB, 0)) is marked
+
+
+def test_growth_from_an_unknown_size_is_none(card):
+    watch = DeviceWatch(card)
+    assert not moved_in_after(card, watch, (2000 * MIB, 0))
+
+
+def test_small_steps_of_growth_add_up(card):
+    card.held = {7: 300 * MIB}
+    watch = DeviceWatch(card)
+    assert moved_in_after(card, watch, (400 * MIB, 0), (500 * MIB, 0))
+
+
+@pytest.mark.parametrize(
+    ("loads", "marked"),
+    [
+        ((0.9, 0.9), True),
+        ((0.9, 0.0, 0.9), True),
+        ((0.9,), False),
+        ((0.2, 0.2, 0.2, 0.2), False),
+        ((0.0, 0.1), False),
+    ],
+)
+def test_a_process_that_was_there_is_seen_to_rise_from_idle(card, loads, marked):
+    watch = DeviceWatch(card)
+    assert moved_in_after(card, watch, *((None, load) for load in loads)) is marked
+
+
+def test_a_process_that_was_at_work_before_does_not_rise(card):
+    card.load = {7: 0.9}
+    watch = DeviceWatch(card)
+    assert not moved_in_after(card, watch, (None, 0.9), (None, 0.9), (None, 0.9))
+
+
+def test_load_under_an_unknown_number_may_be_the_probes_own(card):
+    watch = DeviceWatch(card)
+    card.pids, card.load = [7, 4001], {4001: 1.0}
+    for _ in range(5):
+        watch.sample([100])
+    assert not watch.finish().others_moved_in
+
+
+def test_a_driver_that_tells_nothing_by_process_marks_nothing(card):
+    card.pids = card.load = GpuUnsupportedError("NVML: Not Supported.", "A newer driver may tell.")
+    watch = DeviceWatch(card)
+    for _ in range(5):
+        watch.sample([100])
+    assert not watch.finish().others_moved_in
 
 
 def test_a_lost_card_is_kept_in_its_words(card):

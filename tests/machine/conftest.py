@@ -79,6 +79,7 @@ class FakeNvml(types.ModuleType):
                 "reserved": GIB // 2,
                 "capability": capability,
                 "processes": [],
+                "samples": [],
                 "energy": 5_000_000,
             },
         )
@@ -131,6 +132,12 @@ class FakeNvml(types.ModuleType):
 
     def nvmlDeviceGetUtilizationRates(self, _: dict[str, Any]) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(gpu=37)
+
+    def nvmlDeviceGetProcessUtilization(self, card: dict[str, Any], since_us: int) -> list[SimpleNamespace]:  # noqa: N802
+        found = [sample for sample in card["samples"] if sample.timeStamp > since_us]
+        if not found:
+            raise FakeError(self.NVML_ERROR_NOT_FOUND)
+        return found
 
     def nvmlDeviceGetTotalEnergyConsumption(self, card: dict[str, Any]) -> int:  # noqa: N802
         if card["energy"] is None:

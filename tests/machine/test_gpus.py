@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from autobatch.errors import MachineError
-from autobatch.machine import gpus
+from autobatch.machine import gpus, nvml_device
 from autobatch.machine.gpus import GpuForbiddenError, GpuLostError, GpuUnavailableError, NoDriverError
 
 GIB = 2**30
@@ -97,6 +99,59 @@ def test_energy_and_power_are_in_joules_and_watts(driver):
     assert (device.energy_j(), device.power_w(), device.utilization()) == (5000.0, 350.0, 0.37)
     driver.cards[0]["energy"] = None
     assert device.energy_j() is None
+
+
+@pytest.fixture
+def sampled(driver, monkeypatch):
+    """A device, and a function that records the load in percent of a process, some seconds from now."""
+    now_s = 1_000_000
+    monkeypatch.setattr(nvml_device, "time", SimpleNamespace(time_ns=lambda: now_s * 10**9))
+    driver.add()
+
+    def record(pid, percent, after_s):
+        stamp = int((now_s + after_s) * 1e6)
+        driver.cards[0]["samples"].append(SimpleNamespace(pid=pid, smUtil=percent, timeStamp=stamp))
+
+    return gpus.open_device(0), record
+
+
+def test_loads_are_shares_by_process_each_sample_given_once(sampled):
+    device, record = sampled
+    assert device.loads() == {}
+    record(10, 85, after_s=-0.5)
+    record(20, 5, after_s=-0.5)
+    assert device.loads() == {10: 0.85, 20: 0.05}
+    assert device.loads() == {}
+    record(10, 40, after_s=-0.25)
+    assert device.loads() == {10: 0.4}
+
+
+def test_loads_are_the_last_seconds_and_the_latest_counts(sampled):
+    device, record = sampled
+    record(30, 90, after_s=-5.0)
+    record(10, 10, after_s=-0.1)
+    record(10, 70, after_s=-0.6)
+    assert device.loads() == {10: 0.1}
+
+
+def test_an_entry_that_the_driver_left_unset_is_no_load(sampled):
+    device, record = sampled
+    record(10, 3_000_000_000, after_s=-0.5)
+    assert device.loads() == {}
+
+
+@pytest.mark.parametrize("code", [0, 3, 4, 6])
+def test_loads_that_the_driver_does_not_tell_are_none(sampled, driver, code):
+    device, record = sampled
+    record(10, 85, after_s=-0.5)
+    driver.fails["nvmlDeviceGetProcessUtilization"] = driver.NVMLError(code)
+    assert device.loads() == {}
+
+
+def test_loads_of_a_binding_that_does_not_know_them_are_none(sampled, driver, monkeypatch):
+    device, _ = sampled
+    monkeypatch.delattr(type(driver), "nvmlDeviceGetProcessUtilization")
+    assert device.loads() == {}
 
 
 def test_xids_are_given_once(driver):
