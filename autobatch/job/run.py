@@ -70,7 +70,7 @@ def run(
         view.message(note)
     with Ledger.open(job.database) as ledger, _storage(job.database) as storage:
         # an orphan of a killed search holds the card's lock until it is found and ended
-        recover(ledger, storage)
+        untold = recover(ledger, storage).untold
         gpu = prepared.machine.gpu
         card = open_device(gpu.uuid) if gpu else None
         priors = shape_priors(prepared.workload, gpu)
@@ -96,6 +96,7 @@ def run(
                 pace=priors.pace,
                 phase=job.phase,
                 machine=prepared.machine.to_dict(),
+                untold=untold,
             )
             result = search.run()
     return {

@@ -17,6 +17,7 @@ from autobatch.search import facts as kept
 from autobatch.search.facts import Fact
 from autobatch.search.seams import Entry, Gate, Ledger, Observer, open_gate
 from autobatch.search.study import distributions, parameters
+from autobatch.search.telling import ENDED_BY, tell
 from autobatch.settings import Configuration, SearchSpace
 from autobatch.verdict import Kind, Verdict
 
@@ -118,7 +119,7 @@ class Desk:
         """Answer a proposal that was measured before with the same measurement, at no cost."""
         verdict = replace(earlier.verdict, duration_s=0.0)
         kept.write_why(trial, {attributes.WHY: f"proposed again: measured in trial {earlier.number}"})
-        self._tell(trial, replace(earlier, number=trial.number, verdict=verdict))
+        tell(trial, replace(earlier, number=trial.number, verdict=verdict), self.limits)
 
     def reject(self, trial: Trial, reason: str) -> None:
         """Close a proposal that cannot be tried as infeasible, so that its sampler learns to leave it."""
@@ -144,7 +145,7 @@ class Desk:
         *,
         carried: float | None = None,
     ) -> Fact:
-        kept.write_why(trial, why)
+        kept.write_why(trial, why if carried is None else {**why, attributes.CARRIED: carried})
         entry = self.ledger.begin(self.study.study_name, trial.number, configuration, plan.purpose, stage)
         self.observer.trial_started(trial.number, configuration, why)
         verdict = self._verdict(trial, entry, configuration, plan)
@@ -152,7 +153,7 @@ class Desk:
         fact = Fact(trial.number, configuration, stage, plan.purpose, verdict)
         self.probes += 1
         self.probe_seconds += verdict.duration_s
-        self._tell(trial, fact, carried)
+        tell(trial, fact, self.limits)
         if verdict.kind is not Kind.DISTURBED:
             self.facts.append(fact)
         self.observer.trial_finished(trial.number, configuration, verdict)
@@ -163,13 +164,6 @@ class Desk:
             return self.runner.run(configuration, plan, entry)
         except BaseException as error:
             # the row must not look like a probe that took the machine down with it
-            entry.finish(Verdict(Kind.KILLED, evidence={"ended_by": type(error).__name__}))
+            entry.finish(Verdict(Kind.KILLED, evidence={ENDED_BY: type(error).__name__}))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
-
-    def _tell(self, trial: Trial, fact: Fact, carried: float | None = None) -> None:
-        kept.write(trial, fact, self.limits)
-        if fact.verdict.kind is Kind.DISTURBED:
-            self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            self.study.tell(trial, fact.samples_per_s or (carried or 0.0 if fact.ok else 0.0))

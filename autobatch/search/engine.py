@@ -26,9 +26,10 @@ from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
 from autobatch.search.result import Choice, Result, failures
 from autobatch.search.samplers import CandidateSampler, core, generic
-from autobatch.search.seams import Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
+from autobatch.search.seams import Ended, Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
 from autobatch.search.structured import StructuredSampler
 from autobatch.search.study import open_study
+from autobatch.search.telling import settle
 from autobatch.search.tuning import tune
 from autobatch.settings import ARM_KEYS, Configuration, Scalar, SearchSpace
 from autobatch.workload.spec import Workload
@@ -59,6 +60,7 @@ class Search:
         gate: called before each probe; it may wait, or raise `StopSearch`.
         machine: the fingerprint, kept with the study for whoever checks it later.
         confirmations: finalists that time is held back for; 0 leaves the last stage out.
+        untold: probes that had ended when a search was killed: their trials are told now, and they are not made again.
 
     """
 
@@ -83,6 +85,7 @@ class Search:
     machine: Mapping[str, Any] | None = None
     gate: Gate = open_gate
     confirmations: int = 2
+    untold: Sequence[Ended] = ()
 
     def run(self) -> Result:
         """Search to the end, and return the answer.
@@ -94,6 +97,7 @@ class Search:
         """
         self._budget = Budget(self.budget_s, self.clock)
         study = open_study(self.storage, self.study_name, self.workload, self.space, self.limits)
+        settle(study, self.untold, self.limits)
         if self.machine is not None:
             study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
         self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer, self.gate)

@@ -34,6 +34,34 @@ class Ledger(Protocol):
         """Return the configurations that were in flight when the machine or container died."""
 
 
+class Ended(Protocol):
+    """A probe in the ledger that had ended when its search was killed."""
+
+    @property
+    def study(self) -> str:
+        """Name of its study."""
+
+    @property
+    def trial_number(self) -> int:
+        """Number of its trial."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """What was tried."""
+
+    @property
+    def stage(self) -> str:
+        """Search, loader, eval or confirm."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """How it was probed."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What came of it."""
+
+
 class NullEntry:
     """An entry that keeps nothing."""
 

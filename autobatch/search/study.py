@@ -10,7 +10,6 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
 from autobatch import attributes
 from autobatch.errors import UsageError
@@ -26,7 +25,7 @@ def open_study(
     space: SearchSpace,
     limits: Limits,
 ) -> optuna.Study:
-    """Make the study, or load it and fail the trials that a killed search left running.
+    """Make the study, or load it and check that it is of the same workload and space.
 
     Raises:
         UsageError: the name belongs to a study of another workload or of another space.
@@ -37,7 +36,6 @@ def open_study(
     _hold_workload(study, workload)
     _hold(study, attributes.SPACE, json.dumps(describe(space), sort_keys=True, ensure_ascii=False))
     _hold_limits(study, limits)
-    _sweep(study)
     return study
 
 
@@ -82,11 +80,6 @@ def _another(study: optuna.Study, what: str) -> UsageError:
         f"The study {study.study_name!r} is of another {what}.",
         "Give this search a name of its own with --study, or ask for what that study has.",
     )
-
-
-def _sweep(study: optuna.Study) -> None:
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -124,7 +124,7 @@ def _search(database: Path) -> None:
     space = SearchSpace({}, {PRECISION: ("fp32", "bf16"), CHECKPOINTING: (False, True)}, effective_batch=64)
     with Ledger.open(database) as ledger:
         storage = open_storage(database)
-        recover(ledger, storage)
+        untold = recover(ledger, storage).untold
         Search(
             workload=presets.load("demo"),
             space=space,
@@ -134,6 +134,7 @@ def _search(database: Path) -> None:
             study_name=STUDY,
             ledger=ledger,
             budget_s=60.0,
+            untold=untold,
         ).run()
 
 
