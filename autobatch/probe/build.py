@@ -29,7 +29,9 @@ def build_model(workload: Workload, configuration: Configuration, device: torch.
         model = pretrained(workload, configuration, device)
     else:
         model = random_model(workload, configuration, device)
-    return cast("nn.Module", model) if configuration[s.METHOD] == "full" else with_adapter(model, workload.lora)
+    if configuration[s.METHOD] == "full":
+        return cast("nn.Module", model)
+    return with_adapter(model, workload.lora, device)
 
 
 def base_of(model: nn.Module) -> Any:  # noqa: ANN401 - a transformers model, which is not typed
@@ -79,12 +81,14 @@ def pretrained(workload: Workload, configuration: Configuration, device: torch.d
     return cast("PreTrainedModel", model)
 
 
-def with_adapter(model: PreTrainedModel, lora: Lora) -> nn.Module:
+def with_adapter(model: PreTrainedModel, lora: Lora, device: torch.device) -> nn.Module:
     """Return the model under a LoRA adapter in fp32; the base is frozen and keeps its type, embeddings and norms too.
 
-    Checkpointing is non-reentrant, so inputs need no gradient of their own.
+    The adapter is made on the device: drawn on the host it takes longer than all else of the model. Checkpointing is
+    non-reentrant, so inputs need no gradient of their own.
     """
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora import LoraLayer
 
     names = lora.target_modules
     adapter = LoraConfig(
@@ -95,7 +99,11 @@ def with_adapter(model: PreTrainedModel, lora: Lora) -> nn.Module:
         modules_to_save=list(lora.modules_to_save) or None,
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
-    wrapped = get_peft_model(model, adapter)
+    wrapped = get_peft_model(model, adapter, low_cpu_mem_usage=True)
+    materialize(wrapped, device)
+    for layer in wrapped.modules():
+        if isinstance(layer, LoraLayer):
+            layer.reset_lora_parameters(wrapped.active_adapter, init_lora_weights=True)
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # a GradScaler refuses fp16 gradients

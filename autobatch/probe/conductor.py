@@ -15,7 +15,7 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.timing import Rule
 
 WARM_UP_STEPS = 1
-"""Typical steps before timing begins; the worst case has warmed up most already."""
+"""Typical steps before timing begins at the latest; the worst case has warmed up most already."""
 LOOK_EVERY_S = 0.1
 """Seconds of timing between looks at the estimate and the card, which cost time themselves."""
 _BEYOND_DOUBT = 2.0
@@ -74,9 +74,17 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self.meter.reset()
         self.progress.enter("worst_case")
 
-    def on_substep_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
-        """Show that it moves."""
+    def on_substep_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - as the library calls it
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002 - as the library calls it
+        **_: Any,  # noqa: ANN401 - as the library calls it
+    ) -> None:
+        """Show that it moves; where gradients accumulate, one micro-step is warm-up enough."""
         self.progress.beat()
+        if state.global_step == WORST_STEPS and self.recorder.timing_since is None:
+            self._begin_timing()
 
     def on_step_end(
         self,
@@ -99,11 +107,14 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
             self.recorder.first_step_end = time.perf_counter()
         if state.global_step == WORST_STEPS:
             self._end_worst_case(control)
-        elif state.global_step == WORST_STEPS + WARM_UP_STEPS:
-            self._energy_before_j = self.meter.energy_j()
-            self.recorder.begin_timing()
+        elif state.global_step == WORST_STEPS + WARM_UP_STEPS and self.recorder.timing_since is None:
+            self._begin_timing()
         elif state.global_step > WORST_STEPS + WARM_UP_STEPS:
             control.should_training_stop |= self._timed_enough()
+
+    def _begin_timing(self) -> None:
+        self._energy_before_j = self.meter.energy_j()
+        self.recorder.begin_timing()
 
     def _end_worst_case(self, control: TrainerControl) -> None:
         self.train_peak = self.meter.peak()

@@ -92,12 +92,14 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
 
 
 def evaluation_speed(session: Session) -> Figures:
-    """Return samples/s of the evaluation batches after the first, which is the longest and warms up."""
+    """Return samples/s of the evaluation batches after the first, which is the longest and warms up; of it if alone."""
     ends = session.conductor.eval_batches
-    if len(ends) <= 1:
+    begun = session.recorder.evaluation_since
+    if not ends or begun is None:
         return {}
+    since, *timed = ends if len(ends) > 1 else [begun, *ends]
     size = int(session.request.configuration[s.EVAL_BATCH])
-    return {"eval_samples_per_s": size * (len(ends) - 1) / (ends[-1] - ends[0])}
+    return {"eval_samples_per_s": size * len(timed) / (timed[-1] - since)}
 
 
 def power(session: Session) -> Figures:

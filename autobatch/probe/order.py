@@ -1,4 +1,4 @@
-"""Which samples a probe trains on, in which order: the longest first, then typical micro-batches."""
+"""Which samples a probe trains on, in which order: the worst case first, then typical micro-batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 WORST_STEPS = 2
-"""Optimizer steps on the longest micro-batches: the first allocates the state, so the peak comes in the second."""
+"""Optimizer steps of the worst case: the first allocates the state, so the peak comes in the second.
+
+The first is on short micro-batches, which are soonest done; the second on the longest.
+"""
 WORST_MICRO_STEPS = 2
-"""Micro-steps on the longest micro-batches in each of them, where gradients accumulate."""
+"""Micro-steps on the longest micro-batch, where gradients accumulate."""
 DRAWN_SAMPLES = 20_000
 """Samples that the expected cost is taken over, at most."""
 
@@ -77,6 +80,15 @@ def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Co
     return [both[i % len(both)] for i in range(size)]
 
 
+def short_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
+    """Return the samples of a short micro-batch: the one at the lower quartile of the cost, over and over.
+
+    The very shortest may have no label at all, and then a loss that is not a number.
+    """
+    ranked = np.argsort(cost.of(source, target), kind="stable")
+    return [int(ranked[len(ranked) // 4])] * size
+
+
 def micro_batch_costs(
     drawn: NDArray[np.int64],
     source: NDArray[np.int64],
@@ -119,7 +131,7 @@ def make_order(
     accumulation: int,
     typical_steps: int,
 ) -> Order:
-    """Arrange a probe: `WORST_STEPS` optimizer steps on the longest micro-batches, then typical ones.
+    """Arrange a probe: a step on short micro-batches, one on the longest, then typical ones.
 
     Args:
         drawn: an epoch (or a part of it) in the order that the training's sampler gives.
@@ -134,16 +146,13 @@ def make_order(
     if len(drawn) < micro_batch:
         drawn = np.resize(drawn, micro_batch)
     costs = micro_batch_costs(drawn, source, target, cost, micro_batch)
-    fill = max(0, accumulation - WORST_MICRO_STEPS)
-    chosen = typical(costs, accumulation * typical_steps + fill * WORST_STEPS)
+    longest = longest_batch(source, target, cost, micro_batch)
+    worst = min(WORST_MICRO_STEPS, accumulation)
+    chosen = typical(costs, accumulation * typical_steps + accumulation - worst)
     batches = drawn[: len(costs) * micro_batch].reshape(-1, micro_batch)
-    worst = longest_batch(source, target, cost, micro_batch)
-    worst_cost = float(micro_batch_costs(np.array(worst), source, target, cost, micro_batch)[0])
-    plan: list[tuple[list[int], float]] = []
-    rest = iter([(batches[i].tolist(), float(costs[i])) for i in chosen])
-    for _ in range(WORST_STEPS):
-        plan += [(worst, worst_cost)] * min(WORST_MICRO_STEPS, accumulation)
-        plan += [next(rest) for _ in range(fill)]
-    plan += list(rest)
-    indices = tuple(index for batch, _ in plan for index in batch)
-    return Order(indices, tuple(c for _, c in plan), float(costs.mean()), tuple(worst))
+    plan = [short_batch(source, target, cost, micro_batch)] * accumulation
+    plan += [longest] * worst
+    plan += [batches[i].tolist() for i in chosen]
+    indices = np.array(plan).reshape(-1)
+    planned = micro_batch_costs(indices, source, target, cost, micro_batch)
+    return Order(tuple(indices.tolist()), tuple(planned.tolist()), float(costs.mean()), tuple(longest))

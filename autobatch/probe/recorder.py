@@ -10,6 +10,9 @@ import torch
 
 from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
 
+LEAST_SHARE = 0.1
+"""Share of a micro-step and the optimizer's step that stays the former's, should the latter's usual time be longer."""
+
 
 @dataclass
 class Recorder:
@@ -33,6 +36,8 @@ class Recorder:
     losses: list[torch.Tensor] = field(default_factory=list)
     first_step_end: float | None = None
     timing_since: float | None = None
+    evaluation_since: float | None = None
+    """When the first evaluation batch, loaded, was begun."""
     _done: int = 0
     _last: float = 0.0
     _wait: float | None = None
@@ -56,8 +61,10 @@ class Recorder:
         now = time.perf_counter()
         seconds = now - self._last - self._excluded
         if self._wait is not None:
-            seconds -= self._wait + (self.optimizer_step_s if self._optimizer_within else 0.0)
+            seconds -= self._wait
             self._wait = None
+            if self._optimizer_within:
+                seconds = max(seconds - self.optimizer_step_s, LEAST_SHARE * seconds)
         self._optimizer_within, self._excluded = True, 0.0
         self.micro_steps.append(seconds)
         self.micro_costs.append(self.costs[self._done])
@@ -75,6 +82,11 @@ class Recorder:
     def exclude(self, seconds: float) -> None:
         """Leave seconds that only the probe spends out of the micro-step that has begun."""
         self._excluded += seconds
+
+    def evaluation_step(self) -> None:
+        """Note that an evaluation batch is begun."""
+        if self.evaluation_since is None:
+            self.evaluation_since = time.perf_counter()
 
     @property
     def optimizer_step_s(self) -> float:

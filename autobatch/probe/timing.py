@@ -105,7 +105,7 @@ class Rule:
     precision: float
     shortest_s: float
     longest_s: float
-    fewest: int = 8
+    fewest: int = 5
 
     def enough(self, current: Estimate, elapsed_s: float) -> bool:
         """Tell whether to stop."""

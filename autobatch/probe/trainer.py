@@ -53,6 +53,11 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
         self._recorder.micro_step(loss)
         return loss
 
+    def prediction_step(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        """Evaluate a batch, or generate from it."""
+        self._recorder.evaluation_step()
+        return super().prediction_step(*args, **options)
+
     def repeat_longest(self, samples: list[Item]) -> None:
         """Run forward and backward on some samples, beside the optimizer's state, without recording it."""
         super().training_step(self.model_wrapped, self.data_collator(samples))

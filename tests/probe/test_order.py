@@ -55,11 +55,13 @@ def test_the_longest_sample_stands_alone_by_its_cost():
     assert longest_batch(np.array([10, 9, 1]), np.array([1, 9, 10]), COST, 1) == [1]
 
 
-def test_the_worst_case_comes_first_in_both_steps():
+def test_a_short_step_comes_first_then_the_longest():
     order = make(micro_batch=2, accumulation=5, steps=3)
-    worst = max(order.costs)
+    short, longest = order.costs[0], max(order.costs)
 
-    assert [cost == worst for cost in order.costs[:10]] == [True, True, False, False, False] * 2
+    assert short < order.expected_cost
+    assert order.costs[:5] == (short,) * 5
+    assert [cost == longest for cost in order.costs[5:10]] == [True, True, False, False, False]
     assert len(order.indices) == 2 * len(order.costs) == 2 * (2 * 5 + 3 * 5)
 
 

@@ -67,6 +67,16 @@ def test_the_probes_own_time_is_left_out(clock):
     assert notes.micro_steps == pytest.approx([1.0] * 8)
 
 
+def test_a_micro_step_has_time_of_its_own_where_the_optimizers_usual_time_is_longer(clock):
+    notes = Recorder((1.0,) * 40, 1.0)
+    train(notes, clock, 3, optimizer=30.0, waited_for=True)
+    notes.begin_timing()
+    train(notes, clock, 3, optimizer=0.5, waited_for=False)
+
+    assert min(notes.micro_steps) > 0
+    assert notes.estimate().seconds > 0
+
+
 def test_there_is_no_estimate_before_timing(clock):
     notes = Recorder((1.0,) * 40, 1.0)
     train(notes, clock, 4, waited_for=True)
