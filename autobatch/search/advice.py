@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from optuna.samplers import BaseSampler
 
 from autobatch.request import Limits
-from autobatch.search.facts import GIB, Fact, device_limit
+from autobatch.search.facts import DEVICE_MEMORY, GIB, Fact, device_limit
 from autobatch.search.structured import StructuredSampler
 from autobatch.settings import CHECKPOINTING, METHOD, PRECISION, QUANTIZATION, Configuration
-from autobatch.verdict import MEMORY_KINDS
+from autobatch.verdict import Kind
 
 
 def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, limits: Limits) -> str:
-    """Return the smallest need against the card, or the first failure's hint where memory is not the reason."""
+    """Return the smallest need against the card, or the first failure's hint where its memory is not the reason."""
     other = next((fact.verdict.hint for fact in facts if not fact.ok and "fit" not in fact.verdict.hint), None)
     limit = device_limit(limits)
-    needs_memory = any(fact.verdict.kind in MEMORY_KINDS for fact in facts)
-    if other and not needs_memory:
+    card_is_full = any(fact.verdict.kind in DEVICE_MEMORY | {Kind.CUDA_OOM_EVAL} for fact in facts)
+    if other and not card_is_full:
         return other
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or "Give it more device memory, a smaller effective batch's micro-batch, or a smaller model."

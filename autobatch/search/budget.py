@@ -15,6 +15,8 @@ FIRST_GUESS_S = 15.0
 """Length of a probe before any has been seen."""
 CONFIRMATION_COST = 2.0
 """A confirmation times longer and evaluates: it is counted as this many probes."""
+EVALUATION_GROWTH = 1.5
+"""Twice the eval batch is expected to take this many times as long."""
 LARGEST_RESERVE = 0.5
 """The later stages never hold back more than this share of the budget."""
 
@@ -50,3 +52,16 @@ def typical_probe_s(facts: Sequence[Fact]) -> float:
     """Return the median length of the probes that ran, in seconds."""
     lengths = [fact.verdict.duration_s for fact in facts if fact.ok] or [f.verdict.duration_s for f in facts]
     return statistics.median(lengths) if lengths else FIRST_GUESS_S
+
+
+def evaluation_s(facts: Sequence[Fact]) -> float:
+    """Return the expected length of the next evaluation probe, in seconds."""
+    seen = [fact.verdict.duration_s for fact in facts if fact.stage == "eval" and fact.ok]
+    return EVALUATION_GROWTH * seen[-1] if seen else typical_probe_s(facts)
+
+
+def confirmation_s(facts: Sequence[Fact]) -> float:
+    """Return the expected length of a confirmation, in seconds: it evaluates as long as the probes that did."""
+    seen = [fact.verdict.duration_s for fact in facts if fact.stage == "eval" and fact.ok]
+    probe_s = typical_probe_s(facts)
+    return CONFIRMATION_COST * probe_s + max(0.0, max(seen, default=0.0) - probe_s)

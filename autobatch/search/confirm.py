@@ -10,10 +10,10 @@ from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import DEVICE_MEMORY, Fact
+from autobatch.search.facts import DEVICE_MEMORY, HOST_MEMORY, Fact
 from autobatch.search.judge import Core, Judge, latest, preferred
 from autobatch.search.samplers import core
-from autobatch.settings import EVAL_BATCH, Configuration, Scalar
+from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
 
 LARGEST_CONFIRMATIONS = 6
 DEADLINE_S = 300.0
@@ -64,6 +64,9 @@ class Confirmation:
 
     def _next(self) -> tuple[Configuration | None, str]:
         facts, settled = self.desk.facts, self._settled()
+        lowered = self._lowered()
+        if lowered is not None:
+            return lowered, "confirms with less of what alone needed too much"
         smaller = self._smaller()
         if smaller is not None:
             return smaller, "confirms the next smaller micro-batch: the best one needs too much"
@@ -84,20 +87,32 @@ class Confirmation:
         return fact.configuration if fact else None
 
     def _settled(self) -> frozenset[Core]:
-        confirmed = (fact for fact in self.desk.facts if fact.purpose == "confirm")
-        return frozenset(core(f.configuration) for f in confirmed if not f.eval_to_blame or not self._lower(f))
+        return frozenset(core(fact.configuration) for fact in self._confirmed() if not self._lower(fact))
+
+    def _confirmed(self) -> list[Fact]:
+        return [fact for fact in self.desk.facts if fact.purpose == "confirm"]
 
     def _confirm(self, finalist: Configuration, reason: str) -> None:
         plan = Plan(purpose="confirm", max_seconds=min(DEADLINE_S, self.budget.left_s))
         confirmed = self.desk.probe(finalist.replace(self.tuned), plan, "confirm", {attributes.WHY: reason})
-        if confirmed.eval_to_blame:
-            # evaluation is made to fit, never the training batch
-            self.tuned = {**self.tuned, **self._lower(confirmed)}
-        elif confirmed.verdict.kind in DEVICE_MEMORY:
+        if confirmed.verdict.kind in DEVICE_MEMORY and not confirmed.eval_to_blame:
             self._too_large = confirmed
 
+    def _lowered(self) -> Configuration | None:
+        """Return what was confirmed last, where a setting of a later stage alone made it fail and can be lowered."""
+        last = self._confirmed()[-1:]
+        lower = self._lower(last[0]) if last else {}
+        # evaluation and the loader are made to fit, never the training batch
+        self.tuned = {**self.tuned, **lower}
+        return last[0].configuration if lower else None
+
     def _lower(self, fact: Fact) -> Mapping[str, Scalar]:
-        """Return the next smaller eval batch as a setting; empty where there is none."""
-        sizes = [int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())]
-        below = [size for size in sizes if 2 * size <= int(fact.configuration[EVAL_BATCH])]
-        return {EVAL_BATCH: max(below)} if below else {}
+        """Return the setting that alone made a finalist fail at its next lower value; empty where there is none."""
+        if fact.eval_to_blame:
+            name, most = EVAL_BATCH, int(fact.configuration[EVAL_BATCH]) // 2
+        elif fact.verdict.kind in HOST_MEMORY:
+            name, most = WORKERS, int(fact.configuration[WORKERS]) - 1
+        else:
+            return {}
+        below = [int(value) for value in self.desk.space.searched.get(name, ()) if int(value) <= most]
+        return {name: max(below)} if below else {}

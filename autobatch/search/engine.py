@@ -133,7 +133,9 @@ class Search:
             return None
         self.observer.stage("confirm")
         confirmation = Confirmation(self._desk, judge, self._budget, self._tuned, self.tie, self._allowed)
-        return confirmation.run()
+        chosen = confirmation.run()
+        self._tuned = confirmation.tuned
+        return chosen
 
     def _judge(self) -> Judge:
         if isinstance(self._sampler, StructuredSampler):

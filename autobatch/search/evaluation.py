@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autobatch import attributes
 from autobatch.request import Plan, Purpose
-from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.budget import Budget, confirmation_s, evaluation_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
 from autobatch.search.judge import Core
@@ -90,7 +90,7 @@ class EvalStage:
         return ladder
 
     def _may(self, rungs: list[Fact], size: int) -> bool:
-        if self.budget.left_s < 2 * typical_probe_s(self.desk.facts):
+        if self._time_s() < evaluation_s(self.desk.facts):
             return False
         limit = device_limit(self.desk.limits)
         peaks = [(int(f.configuration[EVAL_BATCH]), f.verdict.measurements.eval_device_peak_used_bytes) for f in rungs]
@@ -101,11 +101,15 @@ class EvalStage:
         per_sample = (peak - base) / (batch - lower) if base else 0.0
         return peak + per_sample * (size - batch) <= limit
 
+    def _time_s(self) -> float:
+        """Return the seconds left, those for a confirmation held back."""
+        return self.budget.left_s - (confirmation_s(self.desk.facts) if self.desk.facts else 0.0)
+
     def _probe(self, configuration: Configuration, carried: float | None) -> Fact:
         for earlier in self.desk.facts:
             if earlier.configuration == configuration and earlier.purpose == self.purpose:
                 return earlier
-        plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self.budget.left_s))
+        plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self._time_s()))
         why = {attributes.WHY: f"eval batch {configuration[EVAL_BATCH]}: is evaluation faster?"}
         return self.desk.probe(configuration, plan, "eval", why, carried=carried)
 

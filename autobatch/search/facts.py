@@ -30,6 +30,7 @@ MENDABLE = ENDING | {Kind.USER_ERROR, Kind.KILLED, Kind.BROKEN_PIPE, Kind.NO_VER
 HOST_MEMORY = frozenset(
     {
         Kind.HOST_OOM,
+        Kind.HOST_OVER_LIMIT,
         Kind.WATCHDOG_MEMORY,
         Kind.LOADER_WORKER_KILLED,
         Kind.CPU_ALLOCATION,

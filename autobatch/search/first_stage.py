@@ -63,8 +63,18 @@ class FirstStage:
         """Probe until there is a reason to stop."""
         self._known = {core(candidate) for candidate in self.candidates}
         self._start = len(self.desk.facts)
+        if isinstance(self.sampler, CandidateSampler):
+            self._resume()
         while not self.stopped:
             self.stopped = self._out_of_time() or self._out_of_luck() or self._step()
+
+    def _resume(self) -> None:
+        """Lower again what an earlier run had lowered; it may have ended before it tried with less."""
+        own = [fact for fact in self.desk.facts if fact.stage == "search"]
+        lowered = [self._lower(fact) for fact in own]
+        if lowered and lowered[-1] and not self._out_of_time():
+            why = {attributes.WHY: "tried again with less of what alone made it fail"}
+            self._probe(Decision(own[-1].configuration, "goes on", why=why))
 
     def _step(self) -> str:
         if isinstance(self.sampler, CandidateSampler):
@@ -153,4 +163,4 @@ class FirstStage:
         if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
             return ""
         odd = not any(fact.verdict.kind in DEVICE_MEMORY for fact in last)
-        return f"probes fail for another reason than memory: {last[-1].verdict.kind}" if odd else ""
+        return f"probes fail for another reason than the card's memory: {last[-1].verdict.kind}" if odd else ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autobatch.search.facts import DEVICE_MEMORY, Fact, used_bytes
+from autobatch.search.facts import DEVICE_MEMORY, HOST_MEMORY, Fact, used_bytes
 from autobatch.search.samplers import core
 from autobatch.settings import WORKERS, Scalar
 
@@ -58,9 +58,11 @@ class PlainJudge:
 
 
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:
-    """Return what ran out of device memory in training, or too near to it, at least once."""
+    """Return what ran out of device memory in training, or too near to it; and of host memory, confirmed last."""
     over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
-    return frozenset(core(fact.configuration) for fact in over if fact.stage != "eval")
+    last = {core(fact.configuration): fact for fact in facts if fact.purpose == "confirm"}
+    short = {key for key, fact in last.items() if fact.verdict.kind in HOST_MEMORY}
+    return frozenset(core(fact.configuration) for fact in over if fact.stage != "eval") | short
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:

@@ -16,6 +16,8 @@ from autobatch.verdict import Measurements
 
 BUSY = 0.02
 """The device is busy where it waits for the loader less than this share of the time."""
+SLOWER = 0.05
+"""A loss of throughput beyond noise: workers whose wait looks short are too few where it comes with them."""
 MARGIN = 1.1
 """Workers make batches unevenly: they are given this much more than the mean rate asks for."""
 LARGEST_STEPS = 3
@@ -80,7 +82,7 @@ class LoaderStage:
             if seen.verdict.kind in HOST_MEMORY:
                 self._most = workers - 1
                 workers = max((c for c in choices if c < workers), default=workers)
-            elif seen.ok and _wait(seen) > BUSY:
+            elif seen.ok and self._lost(seen) > BUSY:
                 workers = min((c for c in choices if c > workers), default=workers)
             else:
                 return
@@ -97,7 +99,13 @@ class LoaderStage:
         return seen
 
     def _least_busy(self) -> int:
-        return fewest({workers: _wait(fact) for workers, fact in self._measured.items()})
+        return fewest({workers: self._lost(fact) for workers, fact in self._measured.items()})
+
+    def _lost(self, fact: Fact) -> float:
+        """Return the share of time that waiting costs, or the throughput lost against the fastest, if that is clear."""
+        fastest = max(other.samples_per_s for other in self._measured.values())
+        slower = 1 - fact.samples_per_s / fastest if fastest else 0.0
+        return max(_wait(fact), slower if slower > SLOWER else 0.0)
 
 
 def _workers(fact: Fact) -> int:

@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -25,7 +25,11 @@ class World:
     loader_batch_s: float = 0.0
     worker_gib: float = 0.5
     host_gib: float = 60.0
+    host_kind: Kind = Kind.HOST_OOM
     eval_floor_s: float = 0.1
+    eval_probe_s: float = 5.0
+    needs_workers: int = 0
+    """Below so many workers a micro-step is slower, though nothing waits for the loader."""
     now: float = 0.0
     tried: list[tuple[Configuration, str]] = field(default_factory=list)
     script: Callable[[int], Verdict | BaseException | None] = lambda _: None
@@ -50,10 +54,14 @@ class World:
     def run(self, configuration, plan, journal):  # noqa: ARG002 - the seam
         scripted = self.script(len(self.tried))
         self.tried.append((configuration, plan.purpose))
-        self.now += 5.0
+        seconds = self.eval_probe_s if plan.purpose in {"eval", "confirm"} else 5.0
+        self.now += min(seconds, plan.max_seconds)
+        if seconds > plan.max_seconds:
+            return Verdict(Kind.TIMEOUT, duration_s=plan.max_seconds)
         if isinstance(scripted, BaseException):
             raise scripted
-        return scripted or self.verdict(configuration)
+        verdict = scripted or self.verdict(configuration)
+        return replace(verdict, duration_s=seconds) if verdict.kind is Kind.OK else verdict
 
     def verdict(self, configuration):
         if self.used_gib(configuration) > self.card_gib:
@@ -62,14 +70,15 @@ class World:
         micro = self.micro_step_s(configuration)
         ready = self.loader_batch_s / workers if workers else self.loader_batch_s + micro
         wait = max(0.0, 1 - micro / ready) if ready else 0.0
+        hidden = 0.8 if workers < self.needs_workers else 1.0
         host = 4 + workers * self.worker_gib
-        if host > self.host_gib * 0.8:
+        if host > self.host_gib * 0.8 and self.host_kind is Kind.HOST_OOM:
             return Verdict(Kind.HOST_OOM, duration_s=4.0)
         measured = Measurements(
             micro_step_s=micro,
             optimizer_step_s=0.01,
             step_s=configuration.accumulation * micro + 0.01,
-            samples_per_s=self.throughput(configuration) * (1 - wait),
+            samples_per_s=self.throughput(configuration) * (1 - wait) * hidden,
             device_peak_used_bytes=round(self.used_gib(configuration) * GIB),
             host_peak_bytes=round(host * GIB),
             loader_worker_bytes=round(self.worker_gib * GIB),
@@ -78,7 +87,7 @@ class World:
             eval_samples_per_s=evals / max(self.eval_floor_s, 0.004 * evals),
             eval_device_peak_used_bytes=round((self.fixed_gib + 0.1 * evals) * GIB),
         )
-        return Verdict(Kind.OK, measured, duration_s=5.0)
+        return Verdict(Kind.OK if host <= self.host_gib * 0.8 else self.host_kind, measured, duration_s=5.0)
 
 
 @pytest.fixture
