@@ -33,6 +33,8 @@ _LIGER = {
     "liger_glu_activation": True,
     "liger_fused_linear_cross_entropy": True,
 }
+_PLAIN_LORA = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel"), False)
+"""axolotl's own LoRA kernels, which it turns on where they are not named: the measured training had none."""
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -53,6 +55,9 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "dataloader_num_workers": values[WORKERS],
         "dataloader_pin_memory": values[PIN_MEMORY],
     }
+    if values[CHECKPOINTING]:
+        # axolotl's default is the other kind, which was not measured
+        keys["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     if values[WORKERS]:
         keys["dataloader_prefetch_factor"] = values[PREFETCH]
     return keys | _adapter(chosen) | (_LIGER if values[LIGER] else {})
@@ -70,6 +75,7 @@ def _adapter(chosen: Chosen) -> dict[str, Any]:
         "lora_r": lora.r,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
+        **_PLAIN_LORA,
     }
     if lora.target_modules == "all-linear":
         adapter["lora_target_linear"] = True

@@ -22,6 +22,9 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "enable_liger_kernel": configuration[LIGER],
         "flash_attn": _ATTENTION.get(str(configuration[ATTENTION]), "auto"),
     }
+    if configuration[CHECKPOINTING]:
+        # LLaMA-Factory's default is the other kind, which was not measured
+        own["use_reentrant_gc"] = False
     return {**common, **own, **_adapter(chosen)}
 
 
