@@ -31,6 +31,7 @@ class Kind(StrEnum):
     SPILL = "spill"
     NEARLY_OOM = "nearly_oom"
     OVER_LIMIT = "over_limit"
+    HOST_OVER_LIMIT = "host_over_limit"
     NUMERICS = "numerics"
     GPU_LOST = "gpu_lost"
     KILLED = "killed"
@@ -53,6 +54,7 @@ MEMORY_KINDS = frozenset(
         Kind.SPILL,
         Kind.NEARLY_OOM,
         Kind.OVER_LIMIT,
+        Kind.HOST_OVER_LIMIT,
     },
 )
 """Kinds that say: this configuration needs more memory than it may have."""
@@ -75,7 +77,8 @@ HINTS: Mapping[Kind, str] = {
     Kind.BROKEN_PIPE: "The process at the other end of a pipe had gone: look at the probe's log for which.",
     Kind.SPILL: "The driver moved memory to the host instead of failing: stay below this micro-batch.",
     Kind.NEARLY_OOM: "It ran, but the allocator had to free and retry: too close to the limit for a long run.",
-    Kind.OVER_LIMIT: "It ran, but above the memory limit that keeps a long run safe.",
+    Kind.OVER_LIMIT: "It ran, but above the share of the card's memory that keeps a long run safe.",
+    Kind.HOST_OVER_LIMIT: "It ran, but above the host memory that keeps a long run safe: use fewer DataLoader workers.",
     Kind.NUMERICS: "The loss was not finite: use bf16 or fp32 (fp16 overflows in T5 and mT5).",
     Kind.GPU_LOST: "The GPU fell off the bus: check the host (dmesg, nvidia-smi) and restart it.",
     Kind.KILLED: "Somebody or something killed the probe; no memory counter moved.",

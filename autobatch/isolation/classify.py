@@ -76,17 +76,21 @@ def _judge(found: Measurements, evidence: Evidence, limits: Limits) -> Finding:
         (Kind.NUMERICS, found.loss is not None and not math.isfinite(found.loss)),
         (Kind.SPILL, flags.get("spill")),
         (Kind.NEARLY_OOM, flags.get("nearly_oom") or (found.allocation_retries or 0) > 0),
-        (Kind.OVER_LIMIT, flags.get("over_limit") or is_over_limit(found, evidence, limits)),
+        (Kind.OVER_LIMIT, flags.get("over_limit") or _is_over_card(found, evidence, limits)),
+        (Kind.HOST_OVER_LIMIT, _is_over_host(found, limits)),
         (Kind.HOPELESS, flags.get("hopeless")),
     )
     kind = next((kind for kind, holds in tests if holds), Kind.OK)
     return kind, Confidence.LIKELY if kind is Kind.SPILL else Confidence.CERTAIN
 
 
-def is_over_limit(found: Measurements, evidence: Evidence, limits: Limits) -> bool:
-    """Tell whether the card's or the host's peak is above the share that keeps a long run safe."""
+def _is_over_card(found: Measurements, evidence: Evidence, limits: Limits) -> bool:
+    """Tell whether the card's peak is above the share that keeps a long run safe."""
     card = limits.device_bytes or evidence.device.total_bytes
     device = max(found.device_peak_used_bytes or 0, found.eval_device_peak_used_bytes or 0)
-    over_device = card is not None and device > limits.device_fraction * card
-    host = found.host_peak_bytes or 0
-    return over_device or (limits.host_bytes is not None and host > limits.host_fraction * limits.host_bytes)
+    return card is not None and device > limits.device_fraction * card
+
+
+def _is_over_host(found: Measurements, limits: Limits) -> bool:
+    """Tell whether the host's peak is."""
+    return limits.host_bytes is not None and (found.host_peak_bytes or 0) > limits.host_fraction * limits.host_bytes

@@ -15,14 +15,14 @@ from autobatch.verdict import Kind
 
 def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, limits: Limits) -> str:
     """Return the smallest need against the card, or the first failure's hint where its memory is not the reason."""
-    other = next((fact.verdict.hint for fact in facts if not fact.ok and "fit" not in fact.verdict.hint), None)
+    of_card = DEVICE_MEMORY | {Kind.CUDA_OOM_EVAL}
+    other = next((fact.verdict.hint for fact in facts if not fact.ok and fact.verdict.kind not in of_card), None)
     limit = device_limit(limits)
-    card_is_full = any(fact.verdict.kind in DEVICE_MEMORY | {Kind.CUDA_OOM_EVAL} for fact in facts)
-    if other and not card_is_full:
-        return other
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or "Give it more device memory, a smaller effective batch's micro-batch, or a smaller model."
     configuration, needs = sampler.needs_bytes(facts)
+    if other and needs <= limit:
+        return other
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
         f"on this card. It takes a larger card, shorter samples, or --search quantization --search method."

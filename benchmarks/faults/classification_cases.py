@@ -113,7 +113,7 @@ CASES = (
     Case("control: outcome cut off", "writes_half", (Kind.NO_VERDICT,)),
     Case("control: page-cache pressure", "page_cache", (Kind.OK,), {"limits": _FILLS}),
     Case("control: 95 % of the limit, allowed", "nearly_all", (Kind.OK,), {"limits": _FILLS}),
-    Case("control: 95 % of the limit, above the safe share", "nearly_all", (Kind.OVER_LIMIT,), _CGROUP),
+    Case("control: 95 % of the limit, above the safe share", "nearly_all", (Kind.HOST_OVER_LIMIT,), _CGROUP),
     Case("control: runs", "fine", (Kind.OK,)),
     Case("CUDA, training", "card:cuda_full", (Kind.CUDA_OOM_TRAIN,), cuda=True, **_TORCH),
     Case("CUDA, evaluation", "card:cuda_full_in_eval", (Kind.CUDA_OOM_EVAL,), cuda=True, **_TORCH),

@@ -202,8 +202,9 @@ TABLE = [
     ({"outcome": ran(device_peak_used_bytes=int(20.5 * GIB))}, Kind.OVER_LIMIT, CERTAIN),
     ({"outcome": ran(device_peak_used_bytes=int(20.3 * GIB))}, Kind.OK, CERTAIN),
     ({"outcome": ran(eval_device_peak_used_bytes=int(20.5 * GIB))}, Kind.OVER_LIMIT, CERTAIN),
-    ({"outcome": ran(), "host_peak_bytes": int(8.1 * GIB)}, Kind.OVER_LIMIT, CERTAIN),
-    ({"outcome": ran(host_peak_bytes=int(8.1 * GIB))}, Kind.OVER_LIMIT, CERTAIN),
+    ({"outcome": ran(), "host_peak_bytes": int(8.1 * GIB)}, Kind.HOST_OVER_LIMIT, CERTAIN),
+    ({"outcome": ran(host_peak_bytes=int(8.1 * GIB))}, Kind.HOST_OVER_LIMIT, CERTAIN),
+    ({"outcome": ran({"over_limit": True}), "host_peak_bytes": int(8.1 * GIB)}, Kind.OVER_LIMIT, CERTAIN),
     ({"outcome": ran(), "host_peak_bytes": int(7.9 * GIB)}, Kind.OK, CERTAIN),
     (on_card(others_moved_in=True) | {"outcome": ran()}, Kind.DISTURBED, CERTAIN),
 ]
