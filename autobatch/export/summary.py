@@ -8,6 +8,7 @@ from autobatch.export.chosen import Chosen
 from autobatch.export.recipe import remarks
 from autobatch.settings import OPTIM
 from autobatch.units import format_bytes
+from autobatch.verdict import Measurements
 
 
 def summary(chosen: Chosen, target: str) -> str:
@@ -41,6 +42,14 @@ def _environment(chosen: Chosen, target: str) -> list[str]:
     return [f"Measured with these environment variables, so train with them: {variables}"]
 
 
+def _of_which(figures: Measurements) -> str:
+    """Say what training and evaluation need each, where both were measured."""
+    training, evaluation = figures.train_device_peak_used_bytes, figures.eval_device_peak_used_bytes
+    if training is None or evaluation is None:
+        return ""
+    return f" (training {format_bytes(training)}, evaluation {format_bytes(evaluation)})"
+
+
 def _promises(chosen: Chosen) -> list[str]:
     figures, limits = chosen.measurements, chosen.limits
     lines = []
@@ -48,7 +57,8 @@ def _promises(chosen: Chosen) -> list[str]:
         lines.append(f"Promised: {figures.step_s:.4g} s/step, {figures.samples_per_s:.4g} samples/s.")
     if figures.device_peak_used_bytes is not None:
         size = f" of {format_bytes(limits.device_bytes)}" if limits.device_bytes else ""
-        lines.append(f"Device peak with the longest batch: {format_bytes(figures.device_peak_used_bytes)}{size}.")
+        peak = format_bytes(figures.device_peak_used_bytes)
+        lines.append(f"Device peak with the longest batch: {peak}{size}{_of_which(figures)}.")
     if chosen.evidence.get("confirmed") is False:
         lines.append("Measured by one short probe, not confirmed in a longer one: `autobatch verify FILE` does that.")
     return lines

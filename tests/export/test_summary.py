@@ -1,0 +1,18 @@
+"""What a frozen file says of itself in words."""
+
+from dataclasses import replace
+
+from autobatch.export.summary import summary
+
+GIB = 2**30
+
+
+def test_the_peak_is_told_with_the_card(chosen):
+    assert "Device peak with the longest batch: 18.0 GiB of 24.0 GiB." in summary(chosen, "hf")
+
+
+def test_training_and_evaluation_are_told_apart(chosen):
+    peaks = {"train_device_peak_used_bytes": 12 * GIB, "eval_device_peak_used_bytes": 18 * GIB}
+    measured = replace(chosen, measurements=replace(chosen.measurements, **peaks))
+
+    assert "18.0 GiB of 24.0 GiB (training 12.0 GiB, evaluation 18.0 GiB)." in summary(measured, "hf")
