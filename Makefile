@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 # Tools that `export` writes for and what their parsers import, for the tests alone. They lie beside the environment, not in
 # it: accelerate imports DeepSpeed in every probe that finds it. Without dependencies: those are other versions and CUDA.
-PARSERS := axolotl addict deepspeed einops hjson msgpack llamafactory liger-kernel omegaconf
+PARSERS := axolotl addict pillow deepspeed einops hjson msgpack llamafactory liger-kernel omegaconf
 
 .PHONY: install test lint demo clean
 
