@@ -23,6 +23,7 @@ CARRIED = "samples/s of training"  # the value of a trial whose probe measures n
 PREDICTED_SAMPLES_PER_S = "predicted samples/s"
 PREDICTED_PEAK_GIB = "predicted device peak (GiB)"
 CHANCE_TO_FIT = "chance to fit"
+LEFT_TO_GAIN = "left to gain (%)"  # over the best so far, as far as the models can tell
 
 # of a study; each holds JSON text
 WORKLOAD = "workload"

@@ -137,6 +137,11 @@ class LiveView(View):
         yield "probe", _probe(picture, standing)
         yield from _memory(picture, standing)
         yield "best", Text(picture.best_line, style="green")
+        if picture.left_to_gain is not None:
+            yield (
+                "to gain",
+                Text(f"{words.percent(picture.left_to_gain, 1)} over the best, as far as the models can tell"),
+            )
         yield "so far", Text(f"{picture.counts['ok']} ran, {picture.counts['failed']} failed, stage {picture.stage}")
         for index, line in enumerate(reversed(picture.last)):
             yield "" if index else "last", Text(line, style="dim" if index else "")

@@ -46,6 +46,8 @@ class Picture:
     running: tuple[int, Configuration, Mapping[str, Any]] | None = None
     running_since: float = 0.0
     best: tuple[int, Configuration, Verdict] | None = None
+    left_to_gain: float | None = None
+    """Share that further probes are expected to gain; None before the sampler can tell, and with one that cannot."""
     last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_VERDICTS))
     counts: Counter[str] = field(default_factory=Counter)
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_NOTES))
@@ -62,6 +64,8 @@ class Picture:
     def trial_started(self, number: int, configuration: Configuration, why: Mapping[str, Any]) -> None:
         """Take in that a probe begins."""
         self.running, self.running_since = (number, configuration, why), self.clock()
+        left = why.get(attributes.LEFT_TO_GAIN)
+        self.left_to_gain = self.left_to_gain if left is None else left / 100
 
     def trial_finished(self, number: int, configuration: Configuration, verdict: Verdict) -> str:
         """Take in that a probe has ended; return that in one line."""

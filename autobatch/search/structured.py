@@ -66,7 +66,7 @@ class StructuredSampler(CandidateSampler):
         if left is not None and left < self._threshold:
             return Decision(None, f"{left:.1%} are left to gain", left)
         index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
-        return Decision(self._candidates[index], "most expected gain per second", left, self._why(index))
+        return Decision(self._candidates[index], "most expected gain per second", left, self._why(index, left))
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the expected throughput of every configuration that ran and never failed."""
@@ -99,7 +99,7 @@ class StructuredSampler(CandidateSampler):
             return int(max(sure, key=lambda i: view.batch[i]))
         return int(max([index, *same], key=lambda i: view.chance_to_fit[i]))
 
-    def _why(self, index: int) -> dict[str, Any]:
+    def _why(self, index: int, left: float | None) -> dict[str, Any]:
         view = self._outlook
         throughput, peak = math.exp(view.mean[index]), math.exp(view.log_bytes[index]) / GIB
         chance, gain = float(view.chance_to_fit[index]), float(view.gain[index])
@@ -109,4 +109,5 @@ class StructuredSampler(CandidateSampler):
             attributes.PREDICTED_SAMPLES_PER_S: throughput,
             attributes.PREDICTED_PEAK_GIB: round(peak, 3),
             attributes.CHANCE_TO_FIT: round(chance, 4),
+            **({} if left is None else {attributes.LEFT_TO_GAIN: round(100 * left, 1)}),
         }

@@ -23,6 +23,7 @@ WHY = {
     attributes.PREDICTED_SAMPLES_PER_S: 12.0,
     attributes.PREDICTED_PEAK_GIB: 18.2,
     attributes.CHANCE_TO_FIT: 0.93,
+    attributes.LEFT_TO_GAIN: 12.3,
 }
 OK = recorded.verdict(Kind.OK, 8, 2, 0.66, 18.0)
 OOM = recorded.verdict(Kind.CUDA_OOM_TRAIN, 16, 2, None, None)
@@ -77,6 +78,7 @@ def test_the_panel_shows_the_standing_on_any_encoding(encoding):
     for expected in (
         "30 min left of 30 min",
         "trial 2, worst_case",
+        "12.3 % over the best",
         "12.0 of 24.0 GiB, safe to 20.4",
         "0.0 of 60.0 GiB, safe to 48.0",
         "12.0 samples/s, trial 0",

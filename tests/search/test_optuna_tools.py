@@ -78,6 +78,7 @@ def test_predictions_are_kept_beside_measurements(search):
     kept = [t.user_attrs for t in study.trials if t.user_attrs[attributes.STAGE] == "search"]
     names = {attributes.PREDICTED_SAMPLES_PER_S, attributes.PREDICTED_PEAK_GIB, attributes.CHANCE_TO_FIT}
     assert all(names <= set(attrs) for attrs in kept)
+    assert all(attrs[attributes.LEFT_TO_GAIN] >= 0 for attrs in kept[1:])
 
 
 def test_candidates_cover_their_distributions(space):
