@@ -131,8 +131,8 @@ def _loader(chosen: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sureness(chosen: Mapping[str, Any]) -> str:
-    if is_inference(chosen):
-        return "the fastest of the batches tried, each in a process of its own"
+    if is_inference(chosen) and not chosen.get("confirmed"):
+        return "the fastest of the batches tried; not confirmed in a fresh process"
     if not chosen.get("confirmed"):
         return "one short probe; not confirmed in a fresh, longer one"
     error = chosen["measurements"].get("micro_step_rel_error")

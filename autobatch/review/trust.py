@@ -8,6 +8,7 @@ from typing import Any
 
 from autobatch import attributes
 from autobatch.review import words
+from autobatch.review.answer import is_inference
 from autobatch.review.records import Study, Trial
 from autobatch.verdict import Kind
 
@@ -27,7 +28,8 @@ def _choice(answer: Mapping[str, Any]) -> Iterator[str]:
         yield "The search has not chosen a configuration: the figures are those of single short probes."
         return
     if chosen.get("confirmed"):
-        yield "The chosen configuration was measured again in a fresh process, longer, evaluation included."
+        longer = "" if is_inference(chosen) else ", longer, evaluation included"
+        yield f"The chosen configuration was measured again in a fresh process{longer}."
     else:
         yield "The chosen configuration was not confirmed: its figures are those of one short probe."
     error = chosen["measurements"].get("micro_step_rel_error")

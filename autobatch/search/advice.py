@@ -21,7 +21,7 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, limits: Limits) 
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or "Give it more device memory, a smaller effective batch's micro-batch, or a smaller model."
     configuration, needs = sampler.needs_bytes(facts)
-    if other and needs <= limit:
+    if other and (needs <= limit or all(fact.verdict.kind not in of_card for fact in facts)):
         return other
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "

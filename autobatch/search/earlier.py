@@ -74,7 +74,7 @@ def _ran(study: optuna.Study, *, timed: bool) -> Iterator[Fact]:
     except (KeyError, TypeError, ValueError):
         return
     for fact in facts:
-        if fact.ok and fact.stage in {"search", "confirm"}:
+        if fact.ok and fact.stage in {"search", "confirm"} and fact.purpose != "inference":
             measured = fact.verdict.measurements
             untimed = replace(measured, micro_step_s=None, optimizer_step_s=None)
             verdict = replace(fact.verdict, measurements=measured if timed else untimed)

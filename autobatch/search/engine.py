@@ -19,8 +19,8 @@ from autobatch.search.advice import what_would_fit
 from autobatch.search.budget import Budget, Clock
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
-from autobatch.search.evaluation import best_inference
 from autobatch.search.first_stage import FirstStage, initial_settings
+from autobatch.search.inference import InferencePhase
 from autobatch.search.judge import Core, Judge, PlainJudge, latest
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
@@ -124,7 +124,8 @@ class Search:
     def _stages(self, first: FirstStage) -> Core | None:
         if self.phase == "inference":
             first.stopped = "the inference batch gets no faster"
-            return best_inference(self._desk, self._allowed, self._budget, self.observer)
+            phase = InferencePhase(self._desk, self._budget, self.observer, self._allowed)
+            return phase.run(confirms=self.confirmations > 0)
         judge = self._judge()
         self.observer.stage("search")
         first.run()
@@ -167,12 +168,12 @@ class Search:
         return generic(self.sampler_name, self.seed, held)
 
     def _result(self, first: FirstStage, chosen: Core | None, *, interrupted: bool) -> Result:
-        facts = self._desk.facts
+        facts, choice = self._desk.facts, self._choice(chosen)
         others = {k: v for k, v in self._judge().scores(facts).items() if k != chosen}
         second = max(others, key=lambda key: others[key], default=None)
         return Result(
             study=self.study_name,
-            chosen=self._choice(chosen),
+            chosen=choice,
             runner_up=self._choice(second),
             stopped=first.stopped,
             trials=len(facts),
@@ -182,16 +183,15 @@ class Search:
             probe_seconds=self._desk.probe_seconds,
             elapsed_s=self._budget.elapsed_s,
             interrupted=interrupted,
-            advice=None if chosen else what_would_fit(facts, self._sampler, self.limits),
+            advice=None if choice else what_would_fit(facts, self._sampler, self.limits),
         )
 
     def _choice(self, key: Core | None) -> Choice | None:
         fact = latest(self._desk.facts, key) if key is not None else None
         if fact is None:
             return None
-        confirmed = fact.purpose == "confirm"
-        configuration = fact.configuration if confirmed else fact.configuration.replace(self._tuned)
-        return Choice(configuration, fact.verdict.measurements, fact.number, confirmed, fact.verdict.flags)
+        configuration = fact.configuration if fact.confirms else fact.configuration.replace(self._tuned)
+        return Choice(configuration, fact.verdict.measurements, fact.number, fact.confirms, fact.verdict.flags)
 
 
 def _arm(configuration: Configuration) -> dict[str, Scalar]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autobatch import attributes
@@ -10,10 +9,7 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, confirmation_s, evaluation_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
-from autobatch.search.judge import Core
-from autobatch.search.samplers import core
-from autobatch.search.seams import Observer
-from autobatch.settings import EVAL_BATCH, PRECISION, Configuration
+from autobatch.settings import EVAL_BATCH, Configuration
 from autobatch.workload.spec import Workload
 
 LEAST_GAIN = 0.02
@@ -112,16 +108,6 @@ class EvalStage:
         plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self._time_s()))
         why = {attributes.WHY: f"eval batch {configuration[EVAL_BATCH]}: is evaluation faster?"}
         return self.desk.probe(configuration, plan, "eval", why, carried=carried)
-
-
-def best_inference(desk: Desk, candidates: Sequence[Configuration], budget: Budget, observer: Observer) -> Core | None:
-    """Climb the inference batches in every precision, and return the key of the fastest; None where none ran."""
-    observer.stage("eval")
-    stage = EvalStage(desk, budget, "inference")
-    arms = {candidate[PRECISION]: candidate for candidate in reversed(candidates)}
-    found = [fact for fact in map(stage.run, arms.values()) if fact is not None]
-    best = max(found, key=speed, default=None)
-    return core(best.configuration) if best else None
 
 
 def speed(fact: Fact) -> float:

@@ -57,6 +57,11 @@ class Fact:
         return self.verdict.ok
 
     @property
+    def confirms(self) -> bool:
+        """Whether it measured a finalist again, in a fresh process."""
+        return self.stage == "confirm"
+
+    @property
     def eval_to_blame(self) -> bool:
         """Whether evaluation, and not training, needed more device memory than it may have."""
         train, evaluation = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Protocol
 
 from autobatch.search.facts import DEVICE_MEMORY, HOST_MEMORY, Fact, used_bytes
 from autobatch.search.samplers import core
-from autobatch.settings import WORKERS, Scalar
+from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
+from autobatch.verdict import MEMORY_KINDS
 
 Core = tuple[Scalar, ...]
 NOISE = 0.02
@@ -62,7 +64,7 @@ def failed(facts: Sequence[Fact]) -> frozenset[Core]:
     over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
     last = {core(fact.configuration): fact for fact in facts if fact.purpose == "confirm"}
     short = {key for key, fact in last.items() if fact.verdict.kind in HOST_MEMORY}
-    return frozenset(core(fact.configuration) for fact in over if fact.stage != "eval") | short
+    return frozenset(core(fact.configuration) for fact in over if fact.purpose not in {"eval", "inference"}) | short
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:
@@ -84,7 +86,14 @@ def _memory(fact: Fact) -> float:
 def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
     """Return the last successful fact of a configuration, confirmations before probes."""
     own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
-    inference = [fact for fact in own if fact.purpose == "inference"]
-    if inference:
-        return max(inference, key=lambda fact: fact.samples_per_s)
-    return max(own, key=lambda fact: (fact.purpose == "confirm", fact.number), default=None)
+    if any(fact.purpose == "inference" for fact in own):
+        return max(fitting(facts, key), key=lambda fact: (fact.confirms, fact.samples_per_s), default=None)
+    return max(own, key=lambda fact: (fact.confirms, fact.number), default=None)
+
+
+def fitting(facts: Sequence[Fact], key: Core) -> list[Fact]:
+    """Return the inference of a configuration that ran, at smaller batches than any that memory failed, confirming."""
+    own = [fact for fact in facts if fact.purpose == "inference" and core(fact.configuration) == key]
+    failed_again = [fact for fact in own if fact.confirms and fact.verdict.kind in MEMORY_KINDS]
+    too_large = min((int(fact.configuration[EVAL_BATCH]) for fact in failed_again), default=math.inf)
+    return [fact for fact in own if fact.samples_per_s and fact.ok and int(fact.configuration[EVAL_BATCH]) < too_large]

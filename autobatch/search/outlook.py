@@ -211,7 +211,7 @@ class Outlook:
 
 def _tells(fact: Fact) -> bool:
     """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
-    confirmed = fact.stage == "confirm" and not fact.eval_to_blame
+    confirmed = fact.purpose == "confirm" and not fact.eval_to_blame
     return fact.stage == "search" or confirmed or (fact.stage == "loader" and fact.ok)
 
 

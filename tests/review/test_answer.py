@@ -1,6 +1,9 @@
+import pytest
 from recorded import answer
 
 from autobatch.review.answer import answer_text, compared, training_seconds
+from autobatch.review.records import Study
+from autobatch.review.trust import sentences
 
 
 def test_the_answer_says_what_a_person_asks():
@@ -40,6 +43,15 @@ def test_inference_is_told_as_what_it_is():
     assert "20.1 samples/s" in text
     for word in ("s/step", "accumulation", "optim", "adamw", "training", "short probe"):
         assert word not in text.split("Stopped")[0]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_inference_says_whether_it_was_measured_again(confirmed):
+    found = answer()
+    found["chosen"] |= {"measurements": {"eval_samples_per_s": 31.4}, "confirmed": confirmed}
+    said = sentences(Study("s", 1, 0), [], found)[0]
+    assert ("not confirmed" in answer_text(found)) is ("not confirmed" in said) is not confirmed
+    assert "longer" not in said
 
 
 def test_the_answer_says_what_a_worker_costs():
