@@ -19,7 +19,9 @@ PARSERS = Path(sys.prefix, "parsers")
 # parsing is the same on every machine where no GPU is seen
 OFFLINE = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "AXOLOTL_DO_NOT_TRACK": "1"}
 
-pytestmark = pytest.mark.skipif(not PARSERS.is_dir(), reason="needs the tools that `make install` puts beside the environment")
+NOT_THERE = "axolotl, DeepSpeed and LLaMA-Factory are not beside the environment: `make install` puts them there"
+
+pytestmark = pytest.mark.skipif(not PARSERS.is_dir(), reason=NOT_THERE)
 
 
 @pytest.fixture
