@@ -34,6 +34,7 @@ def deepspeed(path):
         **{name: getattr(parsed, name) for name in batch},
         "bf16": {"enabled": parsed.bfloat16_config.enabled},
         "fp16": {"enabled": parsed.float16_config.enabled},
+        "gradient_clipping": parsed.gradient_clipping,
         "zero_optimization": {"stage": parsed.zero_optimization_stage},
     }
 

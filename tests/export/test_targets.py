@@ -92,6 +92,15 @@ def test_deepspeeds_rules_are_kept(each, written):
     assert not (settings["bf16"]["enabled"] and settings["fp16"]["enabled"])
 
 
+@pytest.mark.parametrize(("recipe", "clipped"), [({}, 1.0), ({"max_grad_norm": 0.3}, 0.3)])
+def test_deepspeed_clips_as_the_trainer_does(chosen, written, recipe, clipped):
+    workload = replace(chosen.workload, recipe=recipe)
+
+    settings = json.loads(written(replace(chosen, workload=workload), "deepspeed").read_text())
+
+    assert settings["gradient_clipping"] == clipped
+
+
 def test_accelerate_takes_the_deepspeed_file(chosen, written):
     integration = pytest.importorskip("accelerate.utils.deepspeed")
 

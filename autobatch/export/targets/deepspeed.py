@@ -8,11 +8,16 @@ from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
 from autobatch.settings import ACCUMULATION, MICRO_BATCH, PRECISION, SETTINGS
 
+_USUAL_CLIPPING = 1.0
+"""The Trainer's own `max_grad_norm`."""
 _KNOWN_HERE = frozenset({MICRO_BATCH, ACCUMULATION, PRECISION})
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
-    """Return the batch and the precision; the optimizer stays the trainer's, as it was measured."""
+    """Return the batch and the precision; the optimizer stays the trainer's, as it was measured.
+
+    DeepSpeed clips no gradient unless its own file says so; the Trainer checks that both agree.
+    """
     precision = chosen.configuration[PRECISION]
     return {
         "train_batch_size": chosen.effective_batch,
@@ -20,6 +25,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "gradient_accumulation_steps": chosen.configuration.accumulation,
         "bf16": {"enabled": precision == "bf16"},
         "fp16": {"enabled": precision == "fp16"},
+        "gradient_clipping": float(chosen.workload.recipe.get("max_grad_norm", _USUAL_CLIPPING)),
         "zero_optimization": {"stage": 0},
     }
 
