@@ -11,17 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.about import about
 from benchmarks.daemon_idle import day, idle
 from benchmarks.daemon_kills import kills
-from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, left_over, probed, submit, untrue, wait
+from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, probed, submit, untrue, wait
+from benchmarks.scratch import left_over, scratch
 
 _TWO = "8,16"
 
@@ -56,7 +55,7 @@ def scenario(folder: Path) -> dict[str, Any]:
         "states": {number: one["state"] for number, one in ended.items()},
         "same_trials_as_undisturbed": [s for s in ("s1", "s3") if _tried(database, s) == _tried(quiet, "s1")],
         "status_untrue": wrong,
-        "left_over": left_over(database),
+        "left_over": left_over(folder),
     }
 
 
@@ -73,11 +72,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    report: dict[str, Any] = {
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("torch", "transformers", "optuna")},
-        "python": platform.python_version(),
-    }
+    report: dict[str, Any] = {**about("benchmarks.daemon")}
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {
         "idle": lambda folder: idle(folder, options.idle_s),
         "day": day,
@@ -86,8 +81,8 @@ def main() -> None:
         "kills of anything": lambda folder: kills(folder, options.kills, options.seed, only_daemon=False),
     }
     for name, part in parts.items():
-        with TemporaryDirectory() as folder:
-            report[name] = {"load_average": os.getloadavg()[0], **part(Path(folder))}
+        with scratch() as folder:
+            report[name] = {"load_average": round(os.getloadavg()[0], 2), **part(folder)}
         print(f"{name}: {json.dumps(report[name])}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(report, indent=1) + "\n")

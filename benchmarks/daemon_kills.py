@@ -11,7 +11,8 @@ from typing import Any
 from autobatch.daemon import presence
 from autobatch.daemon.standing import status
 from autobatch.isolation import proc
-from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, left_over, probed, searches, submit, wait
+from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, probed, searches, submit, wait
+from benchmarks.scratch import left_over
 
 _WEIGHT = 10
 """The daemon is killed this much more often than any one of the others."""
@@ -44,7 +45,7 @@ def kills(folder: Path, count: int, seed: int, *, only_daemon: bool) -> dict[str
             f"s{i} {what}": n for i in range(1, submitted + 1) for what, n in probed(database, f"s{i}").items() if n > 1
         },
         "still_in_the_queue": len([one for one in searches(database).values() if one["state"] not in OVER]),
-        "left_over": left_over(database),
+        "left_over": left_over(folder),
         "took_s": round(time.monotonic() - began),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +19,8 @@ from autobatch.isolation import proc
 Standing = dict[int, dict[str, Any]]
 OVER = {"done", "stopped", "cancelled", "failed"}
 AT_WORK = {"running", "waiting", "finishing"}
+COMMAND_S = 120.0
+"""No command of ours takes as long: none of them runs a probe."""
 _HELD = [
     "--model=demo", "--budget=10m", "--sampler=grid", "--device=cpu",
     "--fix=precision=fp32", "--fix=gradient_checkpointing=false", "--fix=dataloader_num_workers=0",
@@ -28,9 +29,13 @@ _HELD = [
 
 
 def autobatch(*arguments: str, database: Path) -> str:
-    """Run a command of ours, and return what it printed."""
+    """Run a command of ours, and return what it printed; one that fails is an error with its own words."""
     command = [sys.executable, "-m", "autobatch", *arguments, "--db", str(database)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=database.parent).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=database.parent, timeout=COMMAND_S)
+    if done.returncode:
+        message = f"autobatch {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}"
+        raise RuntimeError(message)
+    return done.stdout
 
 
 def submit(database: Path, number: int, micro_batches: str) -> int:
@@ -75,7 +80,7 @@ def untrue(database: Path) -> list[str]:
 
 def _is_worked_on(database: Path, number: int) -> bool:
     words = [b"autobatch.daemon.worker", str(database).encode(), str(number).encode()]
-    return any(b"\0".join(words) in line for _, line in _command_lines())
+    return any(b"\0".join(words) in line for line in _command_lines())
 
 
 def kill_daemon(database: Path) -> None:
@@ -99,18 +104,11 @@ def probed(database: Path, study: str) -> Counter[str]:
         return Counter(row[0] for row in rows)
 
 
-def left_over(database: Path) -> list[str]:
-    """Return the command lines of processes that still name the database, ourselves left out."""
-    mark = str(database).encode()
-    lines = [line for pid, line in _command_lines() if mark in line and pid != os.getpid()]
-    return [line.replace(b"\0", b" ").decode(errors="replace") for line in lines]
-
-
-def _command_lines() -> list[tuple[int, bytes]]:
+def _command_lines() -> list[bytes]:
     found = []
     for folder in proc.PROC.glob("[0-9]*"):
         try:
-            found.append((int(folder.name), (folder / "cmdline").read_bytes()))
+            found.append((folder / "cmdline").read_bytes())
         except OSError:
             continue
     return found

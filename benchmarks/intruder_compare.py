@@ -1,0 +1,84 @@
+"""Two answers side by side: their configurations measured alternately, in fresh processes, on a card to themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from autobatch.isolation.runner import ProbeRunner
+from autobatch.job.prepare import prepare
+from autobatch.job.request import Job
+from autobatch.machine.gpus import open_device
+from autobatch.request import Plan, Runner
+from autobatch.search.seams import NullEntry
+from autobatch.settings import Configuration
+from autobatch.store.lock import GpuLock
+from autobatch.verdict import Kind
+
+TOLERANCE = 0.02
+"""Within this share of the best a search prefers less memory: two answers that differ by less are equally good."""
+PROBE_S = 60.0
+
+
+def compare(job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, folder: Path) -> dict[str, Any]:
+    """Compare the chosen configurations of two searches; the same configuration is not measured again.
+
+    Args:
+        job: either search, as it was asked for.
+        answers: `chosen` of both answers by name, the undisturbed first.
+        rounds: measurements of each.
+        folder: for the probes.
+
+    Raises:
+        AutobatchError: the device is not there, or a search is at work on it.
+
+    """
+    configurations = {name: Configuration(chosen["configuration"]) for name, chosen in answers.items()}
+    if len(set(configurations.values())) == 1:
+        return {"same_configuration": True, "rel_difference": 0.0, "tolerance": TOLERANCE, "within": True}
+    prepared = prepare(job)
+    card = open_device(prepared.machine.gpu.uuid) if prepared.machine.gpu else None
+    with (
+        GpuLock(prepared.identity) as lock,
+        ProbeRunner(
+            prepared.workload,
+            device=prepared.device,
+            limits=prepared.limits,
+            work_dir=folder,
+            gpu=card,
+            keep_open=(lock.fileno(),),
+        ) as runner,
+    ):
+        return judged(alternately(runner, configurations, rounds))
+
+
+def alternately(
+    runner: Runner, configurations: Mapping[str, Configuration], rounds: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Measure each configuration in turn, as a confirmation does, each round in the other order: A B, B A, A B."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in configurations}
+    for number in range(rounds):
+        for name in list(configurations)[:: -1 if number % 2 else 1]:
+            verdict = runner.run(configurations[name], Plan("confirm", max_seconds=PROBE_S), NullEntry())
+            found[name].append({"kind": str(verdict.kind), "samples_per_s": verdict.measurements.samples_per_s})
+    return found
+
+
+def judged(measured: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the relative difference of the second's samples/s to the first's: the median over the rounds."""
+    rounds = zip(*measured.values(), strict=True)
+    ran = [(one["samples_per_s"], other["samples_per_s"]) for one, other in rounds if _ran(one) and _ran(other)]
+    difference = median(second / first for first, second in ran) - 1 if ran else None
+    return {
+        "same_configuration": False,
+        "measured": dict(measured),
+        "rel_difference": difference,
+        "tolerance": TOLERANCE,
+        "within": difference is not None and abs(difference) <= TOLERANCE,
+    }
+
+
+def _ran(probe: Mapping[str, Any]) -> bool:
+    return probe["kind"] == Kind.OK and bool(probe["samples_per_s"])
