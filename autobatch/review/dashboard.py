@@ -119,10 +119,11 @@ def _prepare_study(path: Path, name: str, storage: BaseStorage) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([attributes.SAMPLES_PER_S])
-    _note(study, study_note(report))
     database = Database(path)
+    newest = list(database.trials(report.study, limit=NOTED_TRIALS))
+    _note(study, study_note(report, newest))
     identities = {trial.number: trial._trial_id for trial in study.get_trials(deepcopy=False)}  # noqa: SLF001 - Optuna has no public one
-    for trial in database.trials(report.study, limit=NOTED_TRIALS):
+    for trial in newest:
         # save_note wants a running trial; of it, it uses these three, and notes are kept with the study
         stand_in = SimpleNamespace(storage=storage, study=study, _trial_id=identities[trial.number])
         _note(stand_in, trial_note(trial))

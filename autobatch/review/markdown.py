@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from autobatch import attributes
 from autobatch.review import words
@@ -34,8 +34,7 @@ def _lines(report: Report) -> Iterator[str]:
     )
     yield from ("", "## Answer", "", *(_item(line) for line in report.lines))
     if report.finalists:
-        yield from ("", "## Evidence: the best trials", "", _row(_HEADINGS), _row(["---"] * len(_HEADINGS)))
-        yield from (_row(_finalist(trial)) for trial in report.finalists)
+        yield from ("", "## Evidence: the best trials", "", *table(_HEADINGS, map(_finalist, report.finalists)))
     if report.failures:
         yield from ("", "## What failed, and why", "")
     for failure in report.failures:
@@ -64,6 +63,13 @@ def _finalist(trial: Trial) -> Sequence[object]:
 
 def _example(trial: Trial) -> str:
     return f"trial {trial.number}: {words.configuration(trial.settings, brief=True)}"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Return the lines of a table."""
+    yield _row(headings)
+    yield _row(["---"] * len(headings))
+    yield from map(_row, rows)
 
 
 def _row(cells: Sequence[object]) -> str:

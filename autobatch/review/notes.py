@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autobatch import attributes
 from autobatch.review import words
-from autobatch.review.markdown import markdown, plain
+from autobatch.review.markdown import markdown, plain, table
 from autobatch.review.records import Trial
 from autobatch.review.report import Report
 from autobatch.units import format_duration
@@ -19,11 +19,20 @@ _MEASURED = (
     ("peak on the host (GiB)", attributes.HOST_PEAK_GIB, ""),
     ("wait for the loader (%)", attributes.LOADER_WAIT_PERCENT, ""),
 )
+_HEADINGS = ("trial", "stage", "settings", "verdict", "s/step", "samples/s", "card GiB", "host GiB")
+_LISTED = (attributes.STEP_S, attributes.SAMPLES_PER_S, attributes.DEVICE_PEAK_GIB, attributes.HOST_PEAK_GIB)
 
 
-def study_note(report: Report) -> str:
-    """Return the note of a study."""
-    return f"{MARK}\n\n{markdown(report)}"
+def study_note(report: Report, trials: Sequence[Trial]) -> str:
+    """Return the note of a study: its report, and its trials in a table."""
+    listed = "\n".join(table(_HEADINGS, map(_cells, trials)))
+    return f"{MARK}\n\n{markdown(report)}\n## Trials, the newest first\n\n{listed}\n"
+
+
+def _cells(trial: Trial) -> Sequence[object]:
+    settings = words.configuration(trial.settings, brief=True)
+    figures = (words.number(trial.figure(name)) for name in _LISTED)
+    return trial.number, trial.attributes.get(attributes.STAGE, ""), settings, trial.verdict, *figures
 
 
 def trial_note(trial: Trial) -> str:

@@ -113,6 +113,8 @@ def test_the_dashboard_shows_notes_and_figures(browser, folder, database):
             address = line.split("at ")[1].split(" ")[0] + "dashboard/studies/1"
             browser.open(f"{address}/note", *DESKTOP)
             browser.wait("document.body.innerText.includes('Chosen: micro-batch 8 x accumulation 2')")
+            headings = browser.evaluate("[...document.querySelectorAll('table')].at(-1).rows[0].innerText.split('\\t')")
+            assert headings == ["trial", "stage", "settings", "verdict", "s/step", "samples/s", "card GiB", "host GiB"]
             assert browser.evaluate(SIZES) == [1280, 1280]
             browser.open(f"{address}/trials?numbers=5", *DESKTOP)
             browser.wait("document.body.innerText.includes('Training does not fit on the card')")
