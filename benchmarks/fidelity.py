@@ -1,6 +1,6 @@
 """A probe's s/step and peak against real training runs of the same configuration, and how far two such runs differ.
 
-    python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--budget-s S] [--json FILE]
+    python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--seconds S] [--json FILE]
 
 Each configuration is probed, frozen, and trained by `examples/train.py` twice, on random tokens with the preset's
 spread of lengths (or on `--data`). The set is so small that a run sees all of it, the longest sample, too. The error of
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import runpy
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -26,14 +24,14 @@ from typing import Any, NamedTuple
 from autobatch.export.chosen import Chosen
 from autobatch.export.frozen import save
 from autobatch.machine import fingerprint
-from autobatch.machine.gpus import list_gpus
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import parse_bytes
 from autobatch.verdict import Measurements
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
-from benchmarks.forks import import_once, in_fork, tail
+from benchmarks import forks
+from benchmarks.common import Deadline, Record, parser
 
 WORST_ERROR = 0.06
 MEDIAN_ERROR = 0.03
@@ -42,7 +40,11 @@ REPEAT_FACTOR = 1.5
 PROBE_S = 180.0
 EPOCH_SHARE = 0.9
 """Samples of the data set, as a share of those that a real run trains on."""
-TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
+START_S = 8.0
+"""A real run takes about as long to start and to end, its steps apart."""
+LEAST_S = 20.0
+"""With less time left no configuration is begun."""
+HEADER = f"{'configuration':30} {'verdict':10} {'probe s':>7} {'probed':>9} {'real':>9}    error    floor     peak"
 
 
 def _settings(micro_batch: int, accumulation: int, **more: Scalar) -> dict[str, Scalar]:
@@ -76,6 +78,8 @@ class Outcome(NamedTuple):
     kind: str
     measurements: Measurements
     seconds: float
+    note: str
+    """What went wrong, where it is more than that the configuration does not fit."""
 
 
 @dataclass
@@ -91,6 +95,8 @@ class Row:
     steps_timed: int | None = None
     real_step_s: list[float] = field(default_factory=list)
     real_peak_bytes: list[int] = field(default_factory=list)
+    left_out: int = 0
+    """Real runs for which there was no time."""
     note: str = ""
     unsafe: bool = False
 
@@ -144,20 +150,21 @@ def workload_of(preset: str, configuration: Configuration, path: Path | None, st
     return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
 
 
-def probe(workload: Workload, configuration: Configuration, options: argparse.Namespace, folder: str) -> Outcome:
+def probe(request: ProbeRequest) -> Outcome:
     """Run the probe in a fork of this process, as a search runs it in a fork of its preloaded parent."""
-    limits, plan = Limits(device_bytes=options.gpu_memory), Plan(options.purpose, max_seconds=PROBE_S)
-    request = ProbeRequest(workload, configuration, plan, limits, options.device, folder)
-    Path(folder, "request.json").write_text(request.to_json())
-    begun, log = time.monotonic(), Path(folder, "log.txt")
-    in_fork(partial(_run_child, folder), log, PROBE_S)
-    seconds, written = time.monotonic() - begun, Path(folder, "outcome.json")
+    folder = Path(request.folder)
+    (folder / "request.json").write_text(request.to_json())
+    begun, log = time.monotonic(), folder / "log.txt"
+    forks.in_fork(partial(_run_child, request.folder), log, request.plan.max_seconds)
+    seconds, written = time.monotonic() - begun, folder / "outcome.json"
     if not written.exists():
-        return Outcome("no_verdict", Measurements(), seconds)
+        return Outcome("no_verdict", Measurements(), seconds, forks.tail(log) or "it said nothing")
     told = json.loads(written.read_text())
     flags = [name for name, holds in told.get("flags", {}).items() if holds]
-    kind = "ok" if told["status"] == "ok" and not flags else ",".join(flags) or told["error"]["type"]
-    return Outcome(kind, Measurements.from_dict(told["measurements"]), seconds)
+    error = told.get("error", {"type": "ok", "message": ""})
+    # what does not fit is an answer, any other failure is one of ours
+    note = "" if "OutOfMemory" in error["type"] else error["message"][-400:]
+    return Outcome(",".join(flags) or error["type"], Measurements.from_dict(told["measurements"]), seconds, note)
 
 
 def _run_child(folder: str) -> None:
@@ -166,45 +173,39 @@ def _run_child(folder: str) -> None:
     child.main(folder)
 
 
-def real_run(best: Path, steps: int, figures: Path) -> None:
-    """Run `examples/train.py` here, as if from the command line."""
-    sys.argv = [str(TRAIN), str(best), "--max-steps", str(steps), "--json", str(figures)]
-    runpy.run_path(str(TRAIN), run_name="__main__")
-
-
-def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], ends: float) -> Row:
+def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], deadline: Deadline) -> Row:
     """Probe a configuration, then train with it; what goes wrong is in the row."""
     preset, settings = CONFIGS[name]
     configuration = Configuration({**settings, "dataloader_num_workers": options.workers})
     workload = workload_of(preset, configuration, options.data, options.steps)
+    limits, plan = Limits(device_bytes=options.gpu_memory), Plan(options.purpose, min(PROBE_S, deadline.left_s))
     with TemporaryDirectory() as folder:
-        kind, found, seconds = probe(workload, configuration, options, folder)
-        row = Row(name, kind, seconds)
+        kind, found, seconds, note = probe(ProbeRequest(workload, configuration, plan, limits, options.device, folder))
+        row = Row(name, kind, seconds, note=note)
         if kind != "ok":
             return row
         row.probed_step_s, row.probed_rel_error = found.step_s, found.micro_step_rel_error
         row.probed_peak_bytes, row.steps_timed = found.device_peak_used_bytes, found.steps_timed
         best = Path(folder, "best.yaml")
-        limits = Limits(device_bytes=options.gpu_memory)
         save(Chosen("fidelity", None, configuration, found, workload, machine, limits), best)
         for repeat in range(options.repeats):
-            _train(row, best, options.steps, Path(folder, f"real-{repeat}"), ends - time.monotonic())
+            _train(row, best, options.steps, Path(folder, f"real-{repeat}"), deadline)
     return row
 
 
-def _train(row: Row, best: Path, steps: int, place: Path, left_s: float) -> None:
+def _train(row: Row, best: Path, steps: int, place: Path, deadline: Deadline) -> None:
     expected = steps * (row.probed_step_s or 0.0)
-    if expected > left_s:
-        row.note = f"no time for {steps} steps ({expected:.0f} s)"
+    if not deadline.allows(START_S + expected):
+        row.left_out += 1
         return
     log, figures = place.with_suffix(".log"), place.with_suffix(".json")
-    status = in_fork(partial(real_run, best, steps, figures), log, left_s)
+    status = forks.train(best, log, deadline.left_s, steps=steps, figures=figures)
     if status == 0:
         real = json.loads(figures.read_text())
         row.real_step_s.append(real["step_s"])
         row.real_peak_bytes.append(real["device_peak_used_bytes"])
         return
-    row.note = "timed out" if status is None else tail(log)
+    row.note = "timed out" if status is None else forks.tail(log)
     row.unsafe = "out of memory" in row.note.lower()
 
 
@@ -232,9 +233,9 @@ def summary(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def parser() -> argparse.ArgumentParser:
+def command() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = parser(__doc__, seconds=1500.0)
     made.add_argument("--configs", nargs="*", default=list(DEFAULT), choices=list(CONFIGS))
     made.add_argument("--steps", type=int, default=200)
     made.add_argument("--repeats", type=int, default=2, help="real runs of each")
@@ -242,32 +243,25 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=int, default=2)
     made.add_argument("--data", type=Path)
     made.add_argument("--gpu-memory", type=parse_bytes, help="size of the card to emulate")
-    made.add_argument("--device", default="cuda:0" if list_gpus() else "cpu")
-    made.add_argument("--budget-s", type=float, default=1500.0, help="no run is begun that would end after it")
-    made.add_argument("--json", type=Path)
     return made
 
 
 def main() -> int:
     """Compare every configuration and print the table."""
-    options = parser().parse_args()
-    ends = time.monotonic() + options.budget_s
+    options = command().parse_args()
+    deadline, record = Deadline(options.seconds), Record(options.json, "benchmarks.fidelity")
     machine = fingerprint.read(options.device).to_dict()
-    import_once()
-    print(f"{'configuration':30} {'verdict':10} {'probe s':>7} {'probed':>9} {'real':>9}", end=" ")
-    print(f"{'error':>8} {'floor':>8} {'peak':>8}")
+    forks.import_once()
     rows: list[Row] = []
     for name in options.configs:
-        if time.monotonic() >= ends:
-            print(f"{name:30} left out: the budget is spent")
+        if not deadline.allows(LEAST_S):
+            print(f"{name:30} left out: the time is up")
             continue
-        rows.append(compare(name, options, machine, ends))
+        rows.append(compare(name, options, machine, deadline))
         print(line(rows[-1]), flush=True)
-        if options.json:
-            result = {"machine": machine, "steps": options.steps, **summary(rows), "rows": [r.to_dict() for r in rows]}
-            options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False))
-    print(json.dumps(summary(rows)))
-    return 0 if summary(rows)["ok"] else 1
+        record.keep(steps=options.steps, **summary(rows), rows=[row.to_dict() for row in rows])
+    print(f"\n{HEADER}", *map(line, rows), json.dumps(summary(rows)), sep="\n")
+    return 0 if rows and summary(rows)["ok"] else 1
 
 
 if __name__ == "__main__":

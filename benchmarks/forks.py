@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from autobatch.isolation import proc
 
+TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
+
+
+@cache
 def import_once() -> None:
     """Import what training needs, CUDA left alone, so that forks use it."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in probes; it is read once
     from autobatch.probe.preload import import_libraries
 
     for name, reason in import_libraries().items():
@@ -22,12 +30,28 @@ def in_fork(function: Callable[[], object], log: Path, timeout_s: float) -> int 
     """Run a function in a fork, its output in a log, and return its exit status; None if its time was up."""
     process = get_context("fork").Process(target=_redirected, args=(function, log))
     process.start()
-    process.join(timeout_s)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        return None
-    return process.exitcode
+    assert process.pid is not None, "it was started"
+    try:
+        process.join(max(0.0, timeout_s))
+        return process.exitcode
+    finally:
+        if process.is_alive():
+            proc.kill([process.pid, *proc.descendants(process.pid)])
+            process.join()
+
+
+def train(frozen: Path, log: Path, timeout_s: float, *, steps: int = -1, figures: Path | None = None) -> int | None:
+    """Run `examples/train.py` on a frozen file in a fork, as if from the command line; return as `in_fork` does."""
+    written = ["--json", str(figures)] if figures else []
+    words = [str(TRAIN), str(frozen), "--max-steps", str(steps), *written]
+    return in_fork(partial(run_program, words), log, timeout_s)
+
+
+def run_program(words: list[str]) -> None:
+    """Run a Python file with its arguments as the main program."""
+    sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).resolve().parent))
+    runpy.run_path(words[0], run_name="__main__")
 
 
 def tail(log: Path, characters: int = 400) -> str:
@@ -37,14 +61,25 @@ def tail(log: Path, characters: int = 400) -> str:
 
 
 def _redirected(function: Callable[[], object], log: Path) -> None:
-    with log.open("w") as stream:
+    proc.die_with_parent()
+    status = 0
+    with log.open("w", buffering=1) as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    try:
-        function()
-    except BaseException:  # noqa: BLE001 - the log tells
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    sys.stdout.flush()
-    os._exit(0)
+        sys.stdout = sys.stderr = stream
+        try:
+            function()
+        except SystemExit as end:
+            status = _status(end)
+        except BaseException:  # noqa: BLE001 - the log tells
+            traceback.print_exc()
+            status = 1
+    os._exit(status)
+
+
+def _status(end: SystemExit) -> int:
+    """Return the exit status that the interpreter would end with, what is no number said as it would be."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1

@@ -1,6 +1,6 @@
 """Every preset builds and trains one step, its parameter count beside the published one.
 
-    python -m benchmarks.one_step [--presets NAME ...] [--device cuda:0] [--meta] [--json FILE]
+    python -m benchmarks.one_step [--presets NAME ...] [--device cuda:0] [--meta] [--seconds S] [--json FILE]
 
 `--meta` checks the counts alone and allocates nothing.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from autobatch.machine.gpus import list_gpus
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Workload
+from benchmarks.common import Deadline, Record, parser
 from benchmarks.forks import import_once, in_fork, tail
 
 GIB = 2**30
@@ -119,23 +119,26 @@ def line(row: Row) -> str:
     return f"{row.preset:30} {row.quantization:>5} {row.parameters or '-':>13} {same:>8} {shown} {row.error}"
 
 
+def command() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = parser(__doc__, seconds=600.0)
+    made.add_argument("--presets", nargs="*", default=[], help="all unless given")
+    made.add_argument("--meta", action="store_true", help="check the parameter counts alone")
+    made.add_argument("--timeout-s", type=float, default=120, help="of one preset")
+    return made
+
+
 def main() -> int:
-    """Run every preset and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="*", default=[], help="all unless given")
-    parser.add_argument("--device", default="cuda:0" if list_gpus() else "cpu")
-    parser.add_argument("--meta", action="store_true", help="check the parameter counts alone")
-    parser.add_argument("--timeout-s", type=float, default=120, help="of one preset")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    """Run every preset and print the table; exit with 1 where one failed or was left out."""
+    options = command().parse_args()
+    deadline, record, rows = Deadline(options.seconds), Record(options.json, "benchmarks.one_step"), []
     import_once()
-    print(f"{'preset':30} {'base':>5} {'parameters':>13} {'':8} {'build s':>8} {'step s':>8} {'loss':>8} {'GiB':>8}")
-    rows = []
     for name in options.presets or presets.names():
-        rows.append(measure(name, options.device, options.timeout_s, meta=options.meta))
-        print(line(rows[-1]), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps({"device": options.device, "rows": [asdict(r) for r in rows]}, indent=1))
+        timeout_s = min(options.timeout_s, deadline.left_s)
+        rows.append(measure(name, options.device, timeout_s, meta=options.meta))
+        record.keep(device=options.device, rows=[asdict(row) for row in rows])
+    print(f"{'preset':30} {'base':>5} {'parameters':>13} {'':8} {'build s':>8} {'step s':>8} {'loss':>8} {'GiB':>8}")
+    print(*map(line, rows), sep="\n")
     return 0 if all(row.ok for row in rows) else 1
 
 

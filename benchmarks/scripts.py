@@ -1,84 +1,37 @@
 """What a search over a person's own script promises, against that script run again on what was exported.
 
-    python -m benchmarks.scripts [--device cpu|cuda:0] [--cases NAME ...] [--gpu-memory 24GiB] [--json FILE]
+    python -m benchmarks.scripts [--device cpu|cuda:0] [--cases NAME ...] [--gpu-memory S] [--seconds S] [--json FILE]
 
 Each script is searched as it is by `autobatch search ... -- python SCRIPT run.yaml`, the answer is frozen and merged
-into `run.yaml` by `autobatch export --into`, and the script is run again on that file. Its steps are timed by
-`autobatch.Callback` and held against the promise: s/step within 5 %.
+into `run.yaml` by `autobatch export --into`, and the script is run again on that file, forked from a process that has
+imported torch. Its steps are timed by `autobatch.Callback` and held against the promise: s/step within 5 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import runpy
+import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+from autobatch.units import parse_duration
+from benchmarks import forks, processes
+from benchmarks.common import Deadline, Record, parser
+from benchmarks.scripts_cases import CASES, EXAMPLES, QUICK, Case, make
+
 SAME = 0.05
-BIG = "llama-3.2-korean-3b"
-Make = Callable[[Path, str], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A script with what it is given."""
-
-    script: str
-    target: str
-    """Format of the export."""
-    make: Make
-    """Makes what it needs in a folder, for a device, and returns the content of its file."""
-    options: tuple[str, ...] = ()
-    """Options of the search."""
-
-
-_COMMON = {"output_dir": "out", "report_to": "none", "num_train_epochs": 3.0, "logging_steps": 1000}
-
-
-def summariser(folder: Path, _: str) -> dict[str, Any]:
-    """Return the file of a small summariser that makes its own model."""
-    batch = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
-    return {"data": str(folder / "data.jsonl"), **batch, **_COMMON, "save_strategy": "no"}
-
-
-def published(folder: Path, device: str) -> dict[str, Any]:
-    """Return the file of a summariser with the arguments of transformers' own example, and make its model."""
-    save_bart(folder / "model", folder / "data.jsonl", width=64 if device == "cpu" else 768)
-    files = {"train_file": str(folder / "data.jsonl"), "validation_file": str(folder / "data.jsonl")}
-    lengths = {"max_source_length": 192, "max_target_length": 48, "max_train_samples": 1000, "max_eval_samples": 40}
-    batch = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "predict_with_generate": True}
-    model = {"model_name_or_path": str(folder / "model"), "do_train": True, "do_eval": True}
-    return {**model, **files, **lengths, **batch, **_COMMON}
-
-
-def sft(folder: Path, device: str) -> dict[str, Any]:
-    """Return the file of a TRL training; on a card that of a 3B model under QLoRA, with random weights."""
-    batch = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    content = {"data": str(folder / "data.jsonl"), **batch, **_COMMON, "save_strategy": "no", "max_length": 256}
-    if device == "cpu":
-        return content | {"bf16": False}
-    save_preset(folder / "model", folder / "data.jsonl", device)
-    return content | {"model": str(folder / "model"), "qlora": True, "max_length": 1024}
-
-
-CASES = {
-    "seq2seq": Case("user_seq2seq.py", "hf", summariser),
-    "summarization": Case("user_summarization.py", "hf", published, ("--fix", "per_device_eval_batch_size=8")),
-    "trl": Case("user_trl_sft.py", "trl", sft),
-}
-QUICK = {
-    "cpu": ("--fix", "precision=fp32", "--fix", "gradient_checkpointing=false", "--fix", "dataloader_num_workers=0"),
-    "cuda": ("--fix", "precision=bf16"),
-}
+SEARCH_SHARE = 0.6
+"""Of a case's time, for the search; what is left of it goes to the run after it."""
+OVERTIME_S = 15.0
+"""A search that goes on for this long beyond its budget is interrupted, and still gives its answer."""
 
 
 @dataclass
@@ -93,6 +46,7 @@ class Row:
     real_step_s: float | None = None
     real_peak_bytes: int | None = None
     steps: int = 0
+    probes: int = 0
     search_s: float = 0.0
     note: str = ""
 
@@ -106,94 +60,90 @@ class Row:
         return {**vars(self), "error": self.error, "ok": self.error is not None and abs(self.error) <= SAME}
 
 
-def texts(data: Path) -> list[str]:
-    """Return all texts of a set."""
-    return [text for line in data.read_text().splitlines() for text in json.loads(line).values()]
+@dataclass(frozen=True)
+class Trial:
+    """One script in a folder of its own, with its time."""
+
+    row: Row
+    options: argparse.Namespace
+    folder: Path
+    deadline: Deadline
+
+    def run(self) -> None:
+        """Search, freeze and merge the answer, and run the script on it; what goes wrong is in the row's note."""
+        case = CASES[self.row.case]
+        words = [str(EXAMPLES / case.script), *(["--config"] if self.row.case == "trl" else []), "run.yaml"]
+        try:
+            self.make_data()
+            self.fork(partial(make, self.row.case, self.folder, self.options.device))
+            self.note_answer(self.search(case, words))
+            self.command(["export", "best.yaml", "--into", "run.yaml", "--format", case.target])
+            with (self.folder / "run.yaml").open("a") as content:
+                content.write(f"max_steps: {self.options.steps}\n")
+            self.fork(partial(timed, words, self.folder))
+            self.note_real(json.loads((self.folder / "timed.json").read_text()))
+        except Failed as failure:
+            self.row.note = str(failure)
+
+    def make_data(self) -> None:
+        """Write the set that the scripts train on."""
+        maker = [str(EXAMPLES / "stdlib_dataset.py"), str(self.folder / "data.jsonl"), "--limit", "2000"]
+        self.checked(processes.run(maker, self.deadline.left_s))
+
+    def search(self, case: Case, words: list[str]) -> dict[str, Any]:
+        """Search the script, and return the answer."""
+        budget_s = self.options.budget or SEARCH_SHARE * self.deadline.left_s
+        memory = ["--gpu-memory", self.options.gpu_memory] if self.options.gpu_memory else []
+        where = ["--device", self.options.device, "--budget", f"{budget_s:.0f}s", "--quiet", "--json", *memory]
+        fixed = [*QUICK[self.options.device.partition(":")[0]], *case.options]
+        began = time.monotonic()
+        command = ["-m", "autobatch", "search", *where, *fixed, "--", "python", *words]
+        done = processes.run(command, budget_s + OVERTIME_S, self.folder)
+        self.row.search_s = time.monotonic() - began
+        answer: dict[str, Any] = json.loads(done.output) if done.output.strip() else {}
+        if not answer.get("chosen"):
+            raise Failed(answer.get("stopped") or done.errors[-2000:])
+        return answer
+
+    def command(self, words: list[str]) -> None:
+        """Run autobatch in the folder."""
+        self.checked(processes.run(["-m", "autobatch", *words], self.deadline.left_s, self.folder))
+
+    def checked(self, done: processes.Done) -> None:
+        """Take what a command said of its failure for ours."""
+        if done.status:
+            raise Failed(done.errors[-2000:])
+
+    def fork(self, function: Callable[[], object]) -> None:
+        """Run a function in a fork that has torch imported already."""
+        forks.import_once()
+        log = self.folder / "fork.log"
+        status = forks.in_fork(function, log, self.deadline.left_s)
+        if status != 0:
+            raise Failed("timed out" if status is None else forks.tail(log, 2000))
+
+    def note_answer(self, answer: dict[str, Any]) -> None:
+        """Take the promise into the row."""
+        row, chosen = self.row, answer["chosen"]
+        figures = chosen["measurements"]
+        row.configuration, row.probes = chosen["configuration"], answer["probes"]
+        row.promised_step_s, row.promised_rel_error = figures["step_s"], figures.get("micro_step_rel_error")
+        row.promised_peak_bytes = figures.get("device_peak_reserved_bytes")
+
+    def note_real(self, found: dict[str, Any]) -> None:
+        """Take what the script's own run measured into the row."""
+        row, times = self.row, found["step_times"]
+        row.steps, row.real_step_s = len(times), statistics.fmean(times) if times else None
+        row.real_peak_bytes = found["peak_bytes"]
 
 
-def save_tokenizer(folder: Path, data: Path) -> int:
-    """Train a tokenizer as one of the scripts does, save it, and return its size."""
-    made = runpy.run_path(str(EXAMPLES / "user_seq2seq.py"))["make_tokenizer"](texts(data))
-    made.save_pretrained(folder)
-    return len(made)
+class Failed(Exception):  # noqa: N818 - it ends a trial, and is a row of the table
+    """What a part of a trial said of its failure."""
 
 
-def save_bart(folder: Path, data: Path, width: int) -> None:
-    """Save an encoder-decoder with random weights and a tokenizer."""
-    size = save_tokenizer(folder, data)
-    model = runpy.run_path(str(EXAMPLES / "user_seq2seq.py"))["make_model"](width, size)
-    model.config.max_length = None
-    model.save_pretrained(folder)
-
-
-def save_preset(folder: Path, data: Path, device: str) -> None:
-    """Save a preset's model with random weights in bf16, and a tokenizer that its vocabulary holds."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from autobatch.workload import presets
-
-    save_tokenizer(folder, data)
-    shape = dict(presets.load(BIG).model.config)
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape), dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-
-
-def measure(name: str, options: argparse.Namespace, folder: Path) -> Row:
-    """Search a script, freeze and merge the answer, run the script on it, and compare."""
-    case, row = CASES[name], Row(name)
-    made = json.dumps(case.make(folder, options.device)) if options.device == "cpu" else apart(name, options, folder)
-    content = folder / "run.yaml"
-    content.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in json.loads(made).items()))
-    words = ["python", str(EXAMPLES / case.script), *(["--config"] if name == "trl" else []), "run.yaml"]
-    began = time.monotonic()
-    kind = options.device.partition(":")[0]
-    memory = ["--gpu-memory", options.gpu_memory] if options.gpu_memory else []
-    search = ["search", "--budget", options.budget, "--device", options.device, "--quiet", "--json", *memory]
-    fixed = [*QUICK[kind], *case.options]
-    answer = json.loads(command([*search, *fixed, "--", *words], folder).stdout)
-    row.search_s = time.monotonic() - began
-    command(["export", "best.yaml", "--into", "run.yaml", "--format", case.target], folder)
-    chosen = answer["chosen"]
-    figures = chosen["measurements"]
-    row.configuration = chosen["configuration"]
-    row.promised_step_s, row.promised_rel_error = figures["step_s"], figures.get("micro_step_rel_error")
-    row.promised_peak_bytes = figures.get("device_peak_reserved_bytes")
-    with content.open("a") as out:
-        out.write(f"max_steps: {options.steps}\n")
-    return run_again(row, words[1:], folder)
-
-
-def apart(name: str, options: argparse.Namespace, folder: Path) -> str:
-    """Make what a case needs in a process of its own, so that this one holds nothing of the card."""
-    again = [sys.executable, "-m", "benchmarks.scripts", "--make", name, str(folder), "--device", options.device]
-    return subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-
-
-def command(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run autobatch in a folder; what it says of a failure ends the benchmark."""
-    run = [sys.executable, "-m", "autobatch", *words]
-    return subprocess.run(run, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
-
-
-def run_again(row: Row, words: list[str], folder: Path) -> Row:
-    """Run the script on the merged file, timed."""
-    again = [sys.executable, str(Path(__file__).resolve()), "--timed", *words]
-    done = subprocess.run(again, cwd=folder, check=False, capture_output=True, text=True)
-    if done.returncode:
-        row.note = done.stderr[-2000:]
-        return row
-    found = json.loads((folder / "timed.json").read_text())
-    row.real_step_s, row.steps = statistics.fmean(found["step_times"]), len(found["step_times"])
-    row.real_peak_bytes = found["peak_bytes"]
-    return row
-
-
-def timed(words: list[str]) -> None:
+def timed(words: list[str], folder: Path) -> None:
     """Run a script with the callback of its frozen file beside its own, and write down its step times."""
-    sys.argv = words
-    sys.path.insert(0, str(EXAMPLES.parent))
+    os.chdir(folder)
     from autobatch import Callback, load
 
     frozen = load("best.yaml")
@@ -208,8 +158,7 @@ def timed(words: list[str]) -> None:
         self.add_callback(callback)
 
     Trainer.__init__ = init
-    sys.path[0] = str(Path(words[0]).parent)
-    runpy.run_path(words[0], run_name="__main__")
+    forks.run_program(words)
     peak = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None
     Path("timed.json").write_text(json.dumps({"step_times": callback.step_times, "peak_bytes": peak}))
 
@@ -226,40 +175,29 @@ def report(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def options() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--gpu-memory")
-    parser.add_argument("--budget", default="90s", help="of each search")
-    parser.add_argument("--steps", type=int, default=100, help="of each run after it")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--make", nargs=2, metavar=("CASE", "FOLDER"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+def command() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = parser(__doc__, seconds=1200.0)
+    made.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    made.add_argument("--gpu-memory")
+    made.add_argument("--budget", type=parse_duration, help="of each search, such as 90s; else a share of the time")
+    made.add_argument("--steps", type=int, default=100, help="of each run after it")
+    return made
 
 
-def main() -> None:
-    """Measure every case, print the table, and write it as JSON where asked."""
-    chosen = options()
-    if chosen.make:
-        print(json.dumps(CASES[chosen.make[0]].make(Path(chosen.make[1]), chosen.device)))
-        return
-    rows = []
-    for name in chosen.cases:
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            maker = [sys.executable, str(EXAMPLES / "stdlib_dataset.py"), str(folder / "data.jsonl")]
-            subprocess.run([*maker, "--limit", "2000"], check=True, stdout=subprocess.DEVNULL)
-            rows.append(measure(name, chosen, folder))
-        print(report(rows[-1:]), flush=True)
-        if chosen.json:
-            chosen.json.write_text(json.dumps([row.to_dict() for row in rows], indent=2), encoding="utf-8")
+def main() -> int:
+    """Measure every case and print the table; exit with 1 where one was not as promised."""
+    options = command().parse_args()
+    deadline, record, rows = Deadline(options.seconds), Record(options.json, "benchmarks.scripts"), []
+    for number, name in enumerate(options.cases):
+        rows.append(Row(name))
+        with TemporaryDirectory() as folder:
+            time_s = deadline.share_s(len(options.cases) - number)
+            Trial(rows[-1], options, Path(folder), Deadline(time_s)).run()
+        record.keep(rows=[row.to_dict() for row in rows])
     print(report(rows))
+    return 0 if all(row.to_dict()["ok"] for row in rows) else 1
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--timed"]:
-        timed(sys.argv[2:])
-    else:
-        main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """A slow data set: the DataLoader workers chosen beside the least that keep the device busy, by measuring them all.
 
-    python -m benchmarks.workers [--device cpu|cuda:0] [--workers 0,1,2,3] [--json FILE]
+    python -m benchmarks.workers [--device cpu|cuda:0] [--workers 0,1,2,3] [--seconds S] [--json FILE]
 
 The samples are modules of Python's standard library, tokenised whole and then cut to a few tokens, so that making a
 micro-batch takes long and training on it does not. `autobatch search` chooses the workers; then every number of them
@@ -11,29 +11,34 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autobatch.isolation.runner import ProbeRunner
-from autobatch.machine.gpus import list_gpus, open_device
+from autobatch.machine.gpus import open_device
 from autobatch.request import Limits, Plan
 from autobatch.search.loader import fewest
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
-from benchmarks.startup import Journal
+from benchmarks import processes
+from benchmarks.common import Deadline, Journal, Record, parser
 
 BATCH = 8
 SHORTEST, LONGEST = 40_000, 400_000
 """Characters of a sample."""
 MODULES = 64
 WORKERS = "dataloader_num_workers"
+SEARCH_SHARE = 0.5
+"""Of the time, for the search."""
+OVERTIME_S, REPORT_S, PROBE_S = 10.0, 30.0, 12.0
+"""A search is interrupted so long after its budget; what a report takes at most; with less no probe is begun."""
 FIXED: dict[str, Scalar] = {
     "precision": "fp32",
     "gradient_checkpointing": False,
@@ -50,17 +55,19 @@ def write_data(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def search(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Search on the command line; return the answer and the report."""
+def search(path: Path, folder: Path, options: argparse.Namespace, budget_s: float) -> tuple[dict[str, Any], str]:
+    """Search on the command line; return the answer and the report, which are empty where there is none."""
     database = str(folder / "trials.db")
-    command = [sys.executable, "-m", "autobatch"]
-    asked = ["--model", "demo", "--data", str(path), "--effective-batch", str(BATCH), "--budget", options.budget]
+    asked = ["--model", "demo", "--data", str(path), "--effective-batch", str(BATCH), "--budget", f"{budget_s:.0f}s"]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     where = ["--device", options.device, "--db", database, "--quiet", "--json"]
     searched = ["--search", f"{WORKERS}={options.workers}"]
-    done = subprocess.run([*command, "search", *asked, *fixed, *searched, *where], stdout=subprocess.PIPE, check=True)
-    report = subprocess.run([*command, "report", "--db", database], stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout), report.stdout.decode()
+    words = ["-m", "autobatch", "search", *asked, *fixed, *searched, *where]
+    done = processes.run(words, budget_s + OVERTIME_S)
+    sys.stderr.write(done.errors[-2000:])
+    if not done.output.strip():
+        return {}, ""
+    return json.loads(done.output), processes.run(["-m", "autobatch", "report", "--db", database], REPORT_S).output
 
 
 def workload_of(path: Path) -> Workload:
@@ -70,30 +77,28 @@ def workload_of(path: Path) -> Workload:
     return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
 
 
-def measure(path: Path, counts: list[int], device: str) -> list[dict[str, Any]]:
-    """Measure every number of workers."""
+def measure(path: Path, counts: list[int], device: str, deadline: Deadline) -> Iterator[dict[str, Any]]:
+    """Measure every number of workers for which there is time, from one preloaded process."""
     gpu = open_device(int(device.partition(":")[2] or 0)) if device != "cpu" else None
-    rows = []
     with (
         tempfile.TemporaryDirectory() as folder,
         ProbeRunner(workload_of(path), device=device, limits=Limits(), work_dir=folder, gpu=gpu) as runner,
     ):
         for count in counts:
+            if not deadline.allows(PROBE_S):
+                return
             verdict = runner.run(Configuration({**FIXED, WORKERS: count}), Plan(), Journal())
             found = verdict.measurements
-            rows.append(
-                {
-                    "workers": count,
-                    "verdict": str(verdict.kind),
-                    "loader_wait_fraction": found.loader_wait_fraction,
-                    "samples_per_s": found.samples_per_s,
-                    "loader_batch_s": found.loader_batch_s,
-                    "micro_step_s": found.micro_step_s,
-                    "loader_worker_bytes": found.loader_worker_bytes,
-                    "host_peak_bytes": found.host_peak_bytes,
-                }
-            )
-    return rows
+            yield {
+                "workers": count,
+                "verdict": str(verdict.kind),
+                "loader_wait_fraction": found.loader_wait_fraction,
+                "samples_per_s": found.samples_per_s,
+                "loader_batch_s": found.loader_batch_s,
+                "micro_step_s": found.micro_step_s,
+                "loader_worker_bytes": found.loader_worker_bytes,
+                "host_peak_bytes": found.host_peak_bytes,
+            }
 
 
 def least(rows: list[dict[str, Any]]) -> int | None:
@@ -109,30 +114,38 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['workers']:>7} {figures} {format_bytes(each) if each else '-':>12}"
 
 
+def judged(answer: dict[str, Any], report: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was chosen beside the least by measurement, and what the report says; `ok` where they agree."""
+    chosen = answer["chosen"]["configuration"][WORKERS] if answer.get("chosen") else None
+    said = [text.strip() for text in report.splitlines() if "of host memory" in text]
+    good = chosen is not None and chosen == least(rows) and (bool(said) or chosen == 0)
+    return {"chosen": chosen, "least": least(rows), "said": said, "ok": good}
+
+
+def command() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = parser(__doc__, seconds=300.0)
+    made.add_argument("--workers", default="0,1,2,3")
+    return made
+
+
 def main() -> int:
     """Print every number of workers beside the choice; exit with 1 where it is not the least that keeps busy."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda:0" if list_gpus() else "cpu")
-    parser.add_argument("--workers", default="0,1,2,3")
-    parser.add_argument("--budget", default="2m")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = command().parse_args()
+    deadline, record = Deadline(options.seconds), Record(options.json, "benchmarks.workers")
+    counts, rows = [int(count) for count in options.workers.split(",")], []
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
         path = Path(name, "slow.jsonl")
         write_data(path)
-        answer, report = search(path, Path(name), options)
-        rows = measure(path, [int(count) for count in options.workers.split(",")], options.device)
-    chosen = answer["chosen"]["configuration"][WORKERS] if answer["chosen"] else None
-    said = [text.strip() for text in report.splitlines() if "of host memory" in text]
-    print(f"{'workers':>7} {'wait %':>8} {'samples/s':>10} {'one takes':>12}")
-    print("\n".join(map(line, rows)))
-    print(f"chosen: {chosen}; least that keeps the device busy, measured again: {least(rows)}")
-    print(f"the report says: {said[0] if said else 'nothing of the memory of a worker'}")
-    good = chosen is not None and chosen == least(rows) and (bool(said) or chosen == 0)
-    if options.json:
-        found = {"device": options.device, "chosen": chosen, "least": least(rows), "said": said, "ok": good}
-        options.json.write_text(json.dumps({**found, "rows": rows}, indent=1) + "\n")
-    return 0 if good else 1
+        answer, report = search(path, Path(name), options, SEARCH_SHARE * options.seconds)
+        for row in measure(path, counts, options.device, deadline):
+            rows.append(row)
+            record.keep(device=options.device, **judged(answer, report, rows), rows=rows)
+    found = judged(answer, report, rows)
+    print(f"{'workers':>7} {'wait %':>8} {'samples/s':>10} {'one takes':>12}", *map(line, rows), sep="\n")
+    print(f"chosen: {found['chosen']}; least that keeps the device busy, measured again: {found['least']}")
+    print(f"the report says: {found['said'][0] if found['said'] else 'nothing of the memory of a worker'}")
+    return 0 if found["ok"] and len(rows) == len(counts) else 1
 
 
 if __name__ == "__main__":

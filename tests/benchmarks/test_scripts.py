@@ -1,0 +1,45 @@
+"""What the scripts under search are given, and what counts as promised."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from autobatch.workload import presets
+from benchmarks import scripts, scripts_cases
+
+SHAPE = {
+    "model_type": "llama",
+    "vocab_size": 4000,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_large_model_is_written_once_in_bf16_with_a_tokenizer(tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("datasets")
+    import torch
+
+    preset = presets.load("llama-3.2-korean-3b")
+    small = replace(preset, model=replace(preset.model, config=SHAPE))
+    monkeypatch.setattr(presets, "load", lambda _: small)
+    (tmp_path / "data.jsonl").write_text(json.dumps({"text": "return a + b", "summary": "Add two numbers."}) + "\n")
+
+    scripts_cases.save_preset(tmp_path / "model", tmp_path / "data.jsonl", "cpu")
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert all(parameter.float().std() > 0 for name, parameter in model.named_parameters() if "norm" not in name)
+    written = sum(path.stat().st_size for path in (tmp_path / "model").glob("*.safetensors"))
+    assert written < 2.1 * sum(parameter.numel() for parameter in model.parameters())
+    assert len(transformers.AutoTokenizer.from_pretrained(tmp_path / "model")) <= SHAPE["vocab_size"]
+
+
+@pytest.mark.parametrize(("promised", "real", "ok"), [(1.0, 1.04, True), (1.0, 1.06, False), (1.0, None, False)])
+def test_a_promise_is_kept_within_its_share(promised, real, ok):
+    assert scripts.Row("trl", promised_step_s=promised, real_step_s=real).to_dict()["ok"] is ok
