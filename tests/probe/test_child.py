@@ -32,7 +32,7 @@ def test_it_trains_every_architecture(name, workload, probe):
         (2 * found.micro_step_s + found.optimizer_step_s) / (1 - found.loader_wait_fraction)
     )
     assert found.samples_per_s == pytest.approx(4 / found.step_s)
-    assert found.steps_timed >= 4
+    assert found.steps_timed >= 2  # of two micro-steps each, half of the first left out
     assert 0 < found.loss < 2 * math.log(128)
     assert found.train_device_peak_used_bytes > 0
     assert found.longest_source_tokens == 48
