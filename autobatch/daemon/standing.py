@@ -109,8 +109,10 @@ def _state(item: Item, *, is_looked_after: bool) -> tuple[State, str]:
 def _progress(connection: sqlite3.Connection) -> Mapping[str, Progress]:
     if not schema.has_table(connection, "trial_values"):
         return {}
+    finished = {name: (count, best) for name, count, best in connection.execute(_PROGRESS)}
     since = dict(connection.execute(_PROBE).fetchall())
-    return {name: Progress(count, best, since.get(name)) for name, count, best in connection.execute(_PROGRESS)}
+    # a study in its first probe has finished nothing
+    return {name: Progress(*finished.get(name, (0, None)), since.get(name)) for name in finished.keys() | since.keys()}
 
 
 def _trouble(database: Path) -> str:

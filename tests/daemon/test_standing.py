@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,9 +10,12 @@ import pytest
 from autobatch.daemon import presence
 from autobatch.daemon.standing import status
 from autobatch.errors import DatabaseError
+from autobatch.settings import Configuration
 from autobatch.store import open_storage
 from autobatch.store.entry import State
+from autobatch.store.ledger import Ledger
 from autobatch.store.owner import Process
+from autobatch.verdict import Kind, Verdict
 
 
 def only(path):
@@ -42,6 +46,21 @@ def test_how_far_a_study_is(path, queue, submit):
     storage.engine.dispose()
     one = only(path)
     assert (one["state"], one["worker"], one["trials"], one["best_samples_per_s"]) == ("running", os.getpid(), 3, 5.0)
+
+
+def test_the_first_probe_is_told_while_it_runs(path, queue, submit):
+    entry = submit()
+    item = queue.register(entry, queue.claim(queue.item(entry), "cpu").starts, Process.current())
+    queue.change(item, study="one", worked_s=5.0)
+    open_storage(path).engine.dispose()
+    with Ledger.open(path) as ledger:
+        probe = ledger.begin("one", 0, Configuration(), "probe", "search")
+        begun = only(path)["probing_since"]
+        assert 0 <= time.time() - begun < 600
+        assert (only(path)["trials"], only(path)["best_samples_per_s"]) == (0, None)
+        assert only(path)["worked_s"] >= 5.0
+        probe.finish(Verdict(Kind.OK))
+        assert only(path)["probing_since"] is None
 
 
 def test_a_process_that_is_gone_is_not_said_to_run(path, queue, submit):
