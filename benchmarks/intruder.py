@@ -1,8 +1,8 @@
 """A search of the daemon's queue and a foreign process on its card: waits for it, and is not misled by it.
 
-    python -m benchmarks.intruder [--model kobart] [--gpu-memory 24GiB] [--budget 90s] [--json FILE]
+    python -m benchmarks.intruder [--model kobart] [--gpu-memory 24GiB] [--budget 90s] [--seconds 540] [--json FILE]
 
-Needs one CUDA card. On an H100, with these defaults, some six minutes. Each part runs on a fresh database:
+Needs one CUDA card. With a budget of 90 s, some six minutes on an H100. Each part runs on a fresh database:
 
 held      A foreign process holds most of the card and computes. A search is queued; it must wait and say why. The
           process is killed after `--held-s`; the search must start, and come to an answer.
@@ -14,6 +14,7 @@ arrives   The same search again. `--arrives-s` after its first probe began, in t
 compare   Where A and B are not the same configuration, both are measured alternately, `--rounds` times each, and the
           difference of their samples/s is held against 2 %.
 
+Each search has the same budget: a share of the time, at most 90 s, unless it is given.
 `--fix KEY=VALUE` holds settings, to keep the space small; without one, those of `FIXED` are held. JSON is written
 after each part, and nothing that was started is left, whatever happens. Exit status 1: something is not as it should
 be, in a line at the end.
@@ -22,7 +23,6 @@ be, in a line at the end.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -32,24 +32,26 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.machine.gpus import list_gpus
-from autobatch.units import GIB
-from benchmarks.about import about
+from autobatch.units import GIB, parse_duration
+from benchmarks.common import Deadline, Record, parser
 from benchmarks.intruder_parts import alone, arrives, compared, held, search_options
 from benchmarks.intruder_table import table, wrong
 from benchmarks.scratch import scratch
 
 SPARE_GIB = 8.0
 """Of the card, for the context and libraries of the one that holds it."""
+LARGEST_BUDGET_S, LEAST_BUDGET_S = 90.0, 40.0
+NOT_SEARCHING_S = 150.0
+"""Of a whole run: starts, stays of the foreign processes, both answers side by side, the end of what was started."""
 
 
-def parser() -> argparse.ArgumentParser:
+def command() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = parser(__doc__, seconds=540.0)
     made.add_argument("--parts", nargs="+", default=["held", "alone", "arrives"], choices=["held", "alone", "arrives"])
     made.add_argument("--model", default="kobart")
-    made.add_argument("--device", default="cuda:0")
     made.add_argument("--gpu-memory", default="24GiB", help="as of `autobatch search`; empty: the whole card")
-    made.add_argument("--budget", default="90s", help="of each search")
+    made.add_argument("--budget", type=parse_duration, help="of each search, such as 90s; else a share of the time")
     made.add_argument("--fix", action="append", metavar="KEY=VALUE", help="as of `autobatch search`; repeatable")
     made.add_argument("--held-s", type=float, default=20.0)
     made.add_argument("--held-gib", type=float, help="all but 8 GiB of the card, unless given")
@@ -58,18 +60,23 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stays-s", type=float, default=15.0)
     made.add_argument("--from-idle", action="store_true")
     made.add_argument("--rounds", type=int, default=2)
-    made.add_argument("--json", type=Path)
     return made
+
+
+def budget_s(seconds: float) -> float:
+    """Return the budget of each search of a run that has so long."""
+    return min(LARGEST_BUDGET_S, max(LEAST_BUDGET_S, (seconds - NOT_SEARCHING_S) / 3))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the parts; what goes wrong in one is in its `error`, and the others run all the same."""
-    report: dict[str, Any] = {**about("benchmarks.intruder"), "search": search_options(options)}
+    deadline, record = Deadline(options.seconds), Record(options.json, "benchmarks.intruder")
+    report: dict[str, Any] = {"search": search_options(options)}
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "held": lambda folder: held(folder, options),
-        "alone": lambda folder: alone(folder, options),
-        "arrives": lambda folder: arrives(folder, options),
-        "compare": lambda folder: compared(folder, options, report),
+        "held": lambda folder: held(folder, options, deadline),
+        "alone": lambda folder: alone(folder, options, deadline),
+        "arrives": lambda folder: arrives(folder, options, deadline),
+        "compare": lambda folder: compared(folder, options, report, deadline),
     }
     chosen = [*options.parts, *(["compare"] if {"alone", "arrives"} <= {*options.parts} else [])]
     for name in chosen:
@@ -81,14 +88,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 report[name] = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         report[name]["took_s"] = round(time.monotonic() - began, 1)
         print(f"{name}: {report[name].get('error') or 'ran'}, {report[name]['took_s']} s", file=sys.stderr, flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        record.keep(**report)
     return report
 
 
 def main() -> int:
     """Run the parts and print the table."""
-    options = parser().parse_args()
+    options = command().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     cards = list_gpus()
     if not cards:
@@ -99,6 +105,7 @@ def main() -> int:
         return 3
     if options.held_gib is None:
         options.held_gib = round(cards[0].total_bytes / GIB - SPARE_GIB, 1)
+    options.budget = options.budget or budget_s(options.seconds)
     report = run(options)
     print("\n".join([*table(report), *wrong(report)]))
     return 1 if wrong(report) else 0

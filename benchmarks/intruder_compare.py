@@ -16,13 +16,18 @@ from autobatch.search.seams import NullEntry
 from autobatch.settings import Configuration
 from autobatch.store.lock import GpuLock
 from autobatch.verdict import Kind
+from benchmarks.common import Deadline
 
 TOLERANCE = 0.02
 """Within this share of the best a search prefers less memory: two answers that differ by less are equally good."""
 PROBE_S = 60.0
+ROUND_S = 30.0
+"""Of both probes, as long as none was timed; the preloaded process's start is in the first."""
 
 
-def compare(job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, folder: Path) -> dict[str, Any]:
+def compare(
+    job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, folder: Path, deadline: Deadline
+) -> dict[str, Any]:
     """Compare the chosen configurations of two searches; the same configuration is not measured again.
 
     Args:
@@ -30,6 +35,7 @@ def compare(job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, fol
         answers: `chosen` of both answers by name, the undisturbed first.
         rounds: measurements of each.
         folder: for the probes.
+        deadline: no round is begun that would end after it.
 
     Raises:
         AutobatchError: the device is not there, or a search is at work on it.
@@ -51,18 +57,23 @@ def compare(job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, fol
             keep_open=(lock.fileno(),),
         ) as runner,
     ):
-        return judged(alternately(runner, configurations, rounds))
+        return judged(alternately(runner, configurations, rounds, deadline))
 
 
 def alternately(
-    runner: Runner, configurations: Mapping[str, Configuration], rounds: int
+    runner: Runner, configurations: Mapping[str, Configuration], rounds: int, deadline: Deadline
 ) -> dict[str, list[dict[str, Any]]]:
     """Measure each configuration in turn, as a confirmation does, each round in the other order: A B, B A, A B."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in configurations}
+    took_s = ROUND_S
     for number in range(rounds):
+        if not deadline.allows(took_s):
+            break
+        left_s = deadline.left_s
         for name in list(configurations)[:: -1 if number % 2 else 1]:
             verdict = runner.run(configurations[name], Plan("confirm", max_seconds=PROBE_S), NullEntry())
             found[name].append({"kind": str(verdict.kind), "samples_per_s": verdict.measurements.samples_per_s})
+        took_s = left_s - deadline.left_s
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.job.request import Job
-from autobatch.units import parse_duration
+from benchmarks.common import Deadline
 from benchmarks.intruder_compare import compare
 from benchmarks.intruder_load import Intruder
 from benchmarks.intruder_search import (
@@ -42,22 +42,22 @@ def search_options(options: argparse.Namespace) -> list[str]:
     """Return the options of `autobatch search` that all parts have."""
     fixed = [word for one in options.fix or FIXED for word in ("--fix", one)]
     card = ["--gpu-memory", options.gpu_memory] if options.gpu_memory else []
-    return ["--model", options.model, "--device", options.device, *card, "--budget", options.budget, *fixed]
+    return ["--model", options.model, "--device", options.device, *card, "--budget", f"{options.budget:.0f}s", *fixed]
 
 
-def held(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def held(folder: Path, options: argparse.Namespace, deadline: Deadline) -> dict[str, Any]:
     """Queue a search while a foreign process holds the card, and kill that."""
     database, longest_s = folder / "trials.db", 2 * WAIT_S + options.held_s
     with Intruder(options.device, options.held_gib, folder / "intruder.log", longest_s) as intruder, daemon(database):
         intruder.wait_until_ready()
         intruder.enter()
         queue(database, search_options(options))
-        watched = Watched(database)
+        watched = Watched(database, deadline)
         first = watched.wait(is_waiting, WAIT_S, "waiting for the card")
         waited = watched.stay(options.held_s)
         gone = intruder.kill()
         watched.wait(lambda one: bool(one["probing_since"] or one["trials"]), WAIT_S, "a first probe")
-        watched.wait(is_over, parse_duration(options.budget) + END_S, "the end")
+        watched.wait(is_over, options.budget + END_S, "the end")
     rows = probes(database)
     return {
         "intruder": {"pid": intruder.pid, "gib": options.held_gib},
@@ -72,18 +72,18 @@ def held(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def alone(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def alone(folder: Path, options: argparse.Namespace, deadline: Deadline) -> dict[str, Any]:
     """Search with the card to itself."""
     database = folder / "trials.db"
     with daemon(database):
         queue(database, search_options(options))
-        watched = Watched(database)
-        watched.wait(is_over, WAIT_S + parse_duration(options.budget) + END_S, "the end")
+        watched = Watched(database, deadline)
+        watched.wait(is_over, WAIT_S + options.budget + END_S, "the end")
     rows = disturbed(probes(database))
     return {"disturbed": rows, "states": watched.changes, "job": dict(item(database).job), **outcome(database)}
 
 
-def arrives(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def arrives(folder: Path, options: argparse.Namespace, deadline: Deadline) -> dict[str, Any]:
     """Search while a foreign process comes and goes."""
     database, log, longest_s = folder / "trials.db", folder / "intruder.log", 2 * options.stays_s + 60
     with (
@@ -93,7 +93,7 @@ def arrives(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         # its imports would disturb the search by themselves
         intruder.wait_until_ready()
         queue(database, search_options(options))
-        watched = Watched(database)
+        watched = Watched(database, deadline)
         watched.wait(lambda one: bool(one["probing_since"]), WAIT_S, "a first probe")
         watched.stay(options.arrives_s)
         watched.wait(_is_in_a_probe, WAIT_S, "a probe for the intruder to meet")
@@ -101,7 +101,7 @@ def arrives(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         watched.stay(options.stays_s)
         left = time.time()
         intruder.leave()
-        watched.wait(is_over, parse_duration(options.budget) + END_S, "the end")
+        watched.wait(is_over, options.budget + END_S, "the end")
     rows = probes(database)
     return {
         "intruder": {"pid": intruder.pid, "gib": options.arrives_gib, "from_idle": options.from_idle},
@@ -117,10 +117,10 @@ def _is_in_a_probe(one: dict[str, Any]) -> bool:
     return bool(one["probing_since"]) and time.time() - one["probing_since"] > _IN_A_PROBE_S
 
 
-def compared(folder: Path, options: argparse.Namespace, report: dict[str, Any]) -> dict[str, Any]:
+def compared(folder: Path, options: argparse.Namespace, report: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
     """Compare the answers of the search alone and of the one that was disturbed."""
     answers = {"A": report["alone"].get("chosen"), "B": report["arrives"].get("chosen")}
     if None in answers.values():
         message = "there are not two answers to compare"
         raise RuntimeError(message)
-    return compare(Job.from_dict(report["alone"]["job"]), answers, options.rounds, folder)
+    return compare(Job.from_dict(report["alone"]["job"]), answers, options.rounds, folder, deadline)

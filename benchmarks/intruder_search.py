@@ -14,10 +14,13 @@ from autobatch.errors import AutobatchError
 from autobatch.store.entry import Item, read_items
 from autobatch.store.read import opened
 from autobatch.verdict import Kind
+from benchmarks.common import Deadline
 from benchmarks.daemon_queue import OVER, autobatch, searches
 
 STOP_S = 40.0
 """The daemon told to end at once kills what does not end within 20 s."""
+END_S = 15.0
+"""Held back of a run's time, to end what was started and to write down what was seen."""
 _LOOK_S = 0.2
 _PROBES = """
 SELECT trial_number AS trial, purpose, digest, kind, begun_at, ended_at,
@@ -57,6 +60,8 @@ class Watched:
     """A search, the only one of its database, as `autobatch status --json` tells of it."""
 
     database: Path
+    deadline: Deadline
+    """Of the whole run: no wait is longer than what is left of it."""
     look: Callable[[Path], Mapping[int, Standing]] = searches
     changes: list[dict[str, Any]] = field(default_factory=list)
     """Each state and reason that was seen, with the seconds since the first look."""
@@ -79,6 +84,7 @@ class Watched:
             TimeoutError: it takes too long.
 
         """
+        limit_s = max(0.0, min(limit_s, self.deadline.left_s - END_S))
         deadline = time.monotonic() + limit_s
         while not until(one := self.now()):
             if is_over(one):

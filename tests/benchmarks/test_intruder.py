@@ -12,13 +12,14 @@ from autobatch.settings import Configuration
 from autobatch.store.ledger import Ledger
 from autobatch.verdict import Kind, Measurements, Verdict
 from benchmarks import intruder, intruder_parts
+from benchmarks.common import Deadline
 from benchmarks.intruder_compare import alternately, compare, judged
 from benchmarks.intruder_search import Watched, disturbed, during, is_over, is_waiting, probes
 from benchmarks.intruder_table import table, wrong
 
 
 def options(*arguments):
-    return intruder.parser().parse_args(arguments)
+    return intruder.command().parse_args(["--device", "cuda:0", "--budget", "90s", *arguments])
 
 
 @pytest.mark.parametrize("arguments", [(), ("--fix", "precision=fp32"), ("--gpu-memory", "")])
@@ -39,7 +40,7 @@ def watched(monkeypatch, tmp_path, *standings):
     """A search that stands so at each look, the last for ever."""
     left = list(standings)
     monkeypatch.setattr("benchmarks.intruder_search._LOOK_S", 0.0)
-    return Watched(tmp_path / "trials.db", look=lambda _: {1: left.pop(0) if len(left) > 1 else left[0]})
+    return Watched(tmp_path / "trials.db", Deadline(600), look=lambda _: {1: left.pop(0) if len(left) > 1 else left[0]})
 
 
 def test_changes_are_kept_and_a_wait_ends_with_what_was_wanted(monkeypatch, tmp_path):
@@ -61,6 +62,9 @@ def test_a_wait_is_bounded(monkeypatch, tmp_path):
     search = watched(monkeypatch, tmp_path, standing("queued", "search 7 is at work"))
     with pytest.raises(TimeoutError, match="the end took more than 0 s: queued, search 7 is at work"):
         search.wait(is_over, 0.01, "the end")
+    search.deadline = Deadline(0)
+    with pytest.raises(TimeoutError, match="the end took more than 0 s"):
+        search.wait(is_over, 600, "the end")
 
 
 @pytest.fixture
@@ -97,11 +101,13 @@ def test_probes_beside_the_intruder_are_those_that_overlap_its_stay():
 class Runner:
     """Measures what a table of samples/s says of a micro-batch, in order."""
 
-    def __init__(self, figures):
+    def __init__(self, figures, works=lambda: None):
         self.figures = figures
+        self.works = works
         self.asked = []
 
     def run(self, configuration, plan, _):
+        self.works()
         self.asked.append((configuration.micro_batch, plan.purpose))
         figure = self.figures[configuration.micro_batch].pop(0)
         kind = Kind.OK if figure else Kind.DISTURBED
@@ -112,10 +118,10 @@ def chosen(micro_batch):
     return {"configuration": Configuration(per_device_train_batch_size=micro_batch).to_dict(), "measurements": {}}
 
 
-def side_by_side(first, second):
+def side_by_side(first, second, deadline=None):
     runner = Runner({8: list(first), 16: list(second)})
     configurations = {"A": Configuration(chosen(8)["configuration"]), "B": Configuration(chosen(16)["configuration"])}
-    return runner, judged(alternately(runner, configurations, len(first)))
+    return runner, judged(alternately(runner, configurations, len(first), deadline or Deadline(600)))
 
 
 def test_answers_are_measured_in_turn_and_compared_round_by_round():
@@ -134,8 +140,17 @@ def test_a_round_that_was_disturbed_does_not_count():
     assert (found["rel_difference"], found["within"]) == (None, False)
 
 
+def test_no_round_is_begun_that_would_end_too_late():
+    now = [0.0]
+    runner = Runner({8: [1.0] * 3, 16: [1.0] * 3}, lambda: now.__setitem__(0, now[0] + 25))
+    configurations = {name: Configuration(per_device_train_batch_size=n) for name, n in (("A", 8), ("B", 16))}
+    found = alternately(runner, configurations, 3, Deadline(140, lambda: now[0]))
+    assert [len(probes) for probes in found.values()] == [2, 2]
+    assert judged(alternately(runner, configurations, 3, Deadline(0)))["rel_difference"] is None
+
+
 def test_the_same_answer_is_not_measured_again(tmp_path):
-    found = compare(None, {"A": chosen(8), "B": chosen(8)}, 2, tmp_path)
+    found = compare(None, {"A": chosen(8), "B": chosen(8)}, 2, tmp_path, Deadline(600))
     assert found["same_configuration"]
     assert found["within"]
 
@@ -206,7 +221,7 @@ def test_what_is_not_as_it_should_be_is_said(part, change, said):
 def test_a_part_that_fails_is_kept_and_the_others_run(monkeypatch, tmp_path):
     path = tmp_path / "intruder.json"
 
-    def fails(folder, _):
+    def fails(folder, *_):
         assert folder.is_dir()
         raise RuntimeError("the card is too small")
 
@@ -219,6 +234,11 @@ def test_a_part_that_fails_is_kept_and_the_others_run(monkeypatch, tmp_path):
     assert kept["command"].startswith("python -m benchmarks.intruder")
     assert "compare" not in kept
     assert wrong(kept) == ["held: RuntimeError: the card is too small"]
+
+
+@pytest.mark.parametrize(("seconds", "budget"), [(540, 90), (300, 50), (200, 40)])
+def test_the_budget_is_a_share_of_the_time(seconds, budget):
+    assert intruder.budget_s(seconds) == budget
 
 
 def test_without_a_card_it_says_so_in_two_lines():
