@@ -63,6 +63,7 @@ CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
     "t5-20x2-checkpointing": ("t5-base-korean-summarization", _settings(20, 2, **_CHECKPOINTING)),
     "llama-4x2-lora": ("llama-3.2-korean-3b", _settings(4, 2, **_LORA)),
     "llama-4x2-nf4": ("llama-3.2-korean-3b", _settings(4, 2, **_QLORA)),
+    "llama-4x2-nf4-checkpointing": ("llama-3.2-korean-3b", _settings(4, 2, **_QLORA, **_CHECKPOINTING)),
     "llama-8x1-nf4-checkpointing": ("llama-3.2-korean-3b", _settings(8, 1, **_QLORA, **_CHECKPOINTING)),
     "mt5-8x2-nf4": ("mt5-xlsum", _settings(8, 2, **_QLORA)),
     "qwen3-4x1-nf4": ("qwen3-4b", _settings(4, 1, **_QLORA)),

@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu --out DIR --seconds 560 PART [PART ...]
 
-Each part gets a share of what is left by what it wants, so that what one does not use goes to those after it; one that
-would get too little is left out. A part writes DIR/PART.json and DIR/PART.txt; where files become more than 8, the
-oldest are moved into DIR/more.zip. One that fails does not stop the others, and nothing that it started outlives it.
+Each part gets its least and a share of what is free by what it wants, so that what one does not use goes to those after
+it; where that is too little for all, the last are left out. A part writes DIR/PART.json and DIR/PART.txt; where files
+become more than 8, the oldest are moved into DIR/more.zip. One that fails does not stop the others, and nothing that it
+started outlives it.
 """
 
 from __future__ import annotations
@@ -112,13 +113,20 @@ class Run:
 
 
 def share_s(left_s: float, coming: Sequence[Part]) -> float:
-    """Return the seconds of the first of the parts to come: a share of what is left, by what all of them want.
+    """Return the seconds of the first of the parts to come: its least, and a share of what is free by what all want.
 
-    Those after it that would be left out in any case leave it their share.
+    Where there is not even the least for all, the earlier go first: those for which none is left get no share.
     """
-    first, *later = coming
-    wanted = sum(part.wanted_s for part in later if part.least_s <= left_s)
-    return max(0.0, left_s) * first.wanted_s / (first.wanted_s + wanted)
+    held_s = 0.0
+    fitting: list[Part] = []
+    for part in coming:
+        if held_s + part.least_s <= left_s:
+            held_s += part.least_s
+            fitting.append(part)
+    first = coming[0]
+    if first not in fitting:
+        return max(0.0, left_s)
+    return first.least_s + (left_s - held_s) * first.wanted_s / sum(part.wanted_s for part in fitting)
 
 
 def sweep(patience_s: float = PATIENCE_S) -> int:

@@ -12,8 +12,7 @@ LIVE_CASES = (
     "kobart",
     "t5-base-korean-summarization",
 )
-_JSON = ("--json", "{json}")
-_ALL = ("--seconds", "{seconds}", *_JSON)
+_ALL = ("--seconds", "{seconds}", "--json", "{json}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ PARTS: Mapping[str, Part] = {
     "fidelity24": Part(
         _module(
             "fidelity",
-            *("--configs", "kobart-16x3-tf32", "t5-20x2-checkpointing", "llama-8x1-nf4-checkpointing"),
+            *("--configs", "kobart-16x3-tf32", "t5-20x2-checkpointing", "llama-4x2-nf4-checkpointing"),
             *("--gpu-memory", "24GiB", "--steps", "60"),
             *_ALL,
         ),
@@ -89,6 +88,6 @@ PARTS: Mapping[str, Part] = {
     "long_sample": Part(_module("long_sample", *_ALL), wanted_s=150, least_s=110),
     "workers": Part(_module("workers", "--workers", "0,2,4,8,12", *_ALL), wanted_s=150, least_s=110),
     "classification": Part(_module("faults.classification", "--count", "3", *_ALL), wanted_s=210, least_s=60),
-    "intruder": Part(_module("intruder", "--budget", "60s", *_JSON), wanted_s=300, least_s=200),
+    "intruder": Part(_module("intruder", *_ALL), wanted_s=400, least_s=280),
     "scripts": Part(_module("scripts", "--cases", "trl", "--steps", "40", *_ALL), wanted_s=260, least_s=200),
 }

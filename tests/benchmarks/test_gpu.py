@@ -80,6 +80,17 @@ def test_parts_share_the_time_by_what_they_want():
     assert share_s(-5, [part(wanted=20)]) == 0
 
 
+def test_every_part_has_its_least_before_what_is_free_is_shared():
+    small, large = part(wanted=10, least=40), part(wanted=90, least=50)
+    assert share_s(100, [small, large]) == pytest.approx(41)
+    assert share_s(100, [large, small]) == pytest.approx(59)
+
+
+def test_where_not_all_have_their_least_the_earlier_go_first():
+    coming = [part(least=60), part(least=50), part(least=40)]
+    assert share_s(105, coming) == pytest.approx(60 + 5 / 2)  # the second is left out, the third is not
+
+
 def test_what_would_be_left_out_in_any_case_takes_no_share():
     assert share_s(100, [part(wanted=30), part(wanted=500, least=101)]) == pytest.approx(100)
 
@@ -165,10 +176,8 @@ def test_the_oldest_files_are_archived_where_there_would_be_too_many(tmp_path):
 def test_the_command_of_every_part_is_one(name, tmp_path):
     words = PARTS[name].command(seconds="100", json=str(tmp_path / "x.json"), folder=str(tmp_path))
     assert words[0] == "-m"
-    module = importlib.import_module(words[1])
-    options = getattr(module, "command", module.parser)().parse_args(words[2:])
-    assert options.json == tmp_path / "x.json"
-    assert getattr(options, "seconds", 100.0) == 100.0
+    options = importlib.import_module(words[1]).command().parse_args(words[2:])
+    assert (options.json, options.seconds) == (tmp_path / "x.json", 100.0)
 
 
 def test_no_part_writes_more_files_than_come_back():
