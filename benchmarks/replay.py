@@ -2,7 +2,8 @@
 
 The same engine and samplers as live, behind the same seam. The generic samplers get as many probe seconds as the
 structured sampler took in the same case and seed (a probe that began in time may end late), or, as in `gp@12`, that
-many probes; the rules of other tools and `grid` run to their end.
+many probes; the rules of other tools and `grid` run to their end. With `--after MODEL ...` each structured search finds
+ended searches over those other models in its database.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from optuna.storages import InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 
 from autobatch.search.engine import Search
 from autobatch.search.seams import StopSearch
 from autobatch.settings import Configuration
+from benchmarks.replay_machine import Slowness, slowed
 from benchmarks.replay_prior import Shapes, shapes_of
+from benchmarks.replay_record import HEADER, Record, case_line, line
 from benchmarks.replay_rules import RULES, follow
 from benchmarks.replay_surfaces import Case, Replay, Surface, read_cases, read_surfaces
 
@@ -32,39 +33,9 @@ PROBES = (12, 25)
 BY_PROBES = tuple(f"{name}@{probes}" for probes in PROBES for name in GENERIC)
 STRATEGIES = (STRUCTURED, *GENERIC, *BY_PROBES, "grid", *RULES)
 UNHURRIED_S = 1e6
-
-
-@dataclass
-class Record:
-    """One case and strategy, lists by seed."""
-
-    case: Case
-    strategy: str
-    optimum: float | None
-    grid_seconds: float
-    regret: list[float] = field(default_factory=list)
-    probes: list[int] = field(default_factory=list)
-    probe_seconds: list[float] = field(default_factory=list)
-    oom_probes: list[int] = field(default_factory=list)
-    unsafe: list[bool] = field(default_factory=list)
-    cpu_seconds: list[float] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row of the JSON file."""
-        return {
-            "model": self.case.model,
-            "card_gib": self.case.card_gib,
-            "effective_batch": self.case.effective_batch,
-            "strategy": self.strategy,
-            "optimum_samples_per_s": self.optimum,
-            "grid_probe_seconds": self.grid_seconds,
-            "regret": self.regret,
-            "probes": self.probes,
-            "probe_seconds": self.probe_seconds,
-            "oom_probes": self.oom_probes,
-            "unsafe": self.unsafe,
-            "cpu_seconds": self.cpu_seconds,
-        }
+MACHINE = {"device": "cuda:0", "gpus": [{"index": 0, "name": "as recorded"}]}
+SLOWNESS = ("LAUNCHES", "DEVICE")
+Replayed = tuple[Surface, Case]
 
 
 @dataclass(frozen=True)
@@ -75,15 +46,17 @@ class Outcome:
     cpu_s: float
 
 
-def search(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> Outcome:
+def search(replay: Replay, strategy: str, shapes: Shapes, budget_s: float, storage: BaseStorage) -> Outcome:
     """Run one strategy over a case."""
     started = time.process_time()
     rule = RULES.get(strategy)
-    chosen = follow(rule, replay) if rule else _engine(replay, strategy, shapes, budget_s)
+    chosen = follow(rule, replay) if rule else _engine(replay, strategy, shapes, budget_s, storage)
     return Outcome(chosen, time.process_time() - started)
 
 
-def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> Configuration | None:
+def _engine(
+    replay: Replay, strategy: str, shapes: Shapes, budget_s: float, storage: BaseStorage
+) -> Configuration | None:
     sampler, _, probes = strategy.partition("@")
 
     def gate() -> None:
@@ -94,8 +67,9 @@ def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> C
         workload=shapes.workload,
         space=replay.space,
         runner=replay,
-        storage=InMemoryStorage(),
+        storage=storage,
         limits=replay.limits,
+        study_name=replay.case.model,
         sampler_name=sampler,
         budget_s=UNHURRIED_S,
         seed=replay.seed,
@@ -104,6 +78,8 @@ def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> C
         candidates=replay.candidates,
         predict=shapes.predict,
         pace=shapes.pace,
+        pace_for=shapes.pace_for,
+        machine=MACHINE,
         gate=gate,
         confirmations=2 if strategy == STRUCTURED else 0,
     ).run()
@@ -111,9 +87,16 @@ def _engine(replay: Replay, strategy: str, shapes: Shapes, budget_s: float) -> C
 
 
 def run_case(
-    surface: Surface, case: Case, strategies: Sequence[str], *, seeds: int, seeds_slow: int, prior: bool
+    surface: Surface,
+    case: Case,
+    strategies: Sequence[str],
+    *,
+    seeds: int,
+    seeds_slow: int,
+    prior: bool,
+    before: Sequence[Replayed] = (),
 ) -> list[Record]:
-    """Run every strategy over every seed of one case, the slow ones over the first few."""
+    """Run every strategy over every seed of one case, the slow ones over the first few; those `before` end first."""
     shapes = shapes_of(surface, case.effective_batch, with_prior=prior)
     first = Replay(surface, case, 0)
     records = {s: Record(case, s, first.optimum(), first.grid_seconds()) for s in strategies}
@@ -123,65 +106,37 @@ def run_case(
             if strategy.startswith(SLOW) and seed >= seeds_slow:
                 continue
             replay = Replay(surface, case, seed)
-            outcome = search(replay, strategy, shapes, budget_s if strategy in GENERIC else UNHURRIED_S)
-            _note(records[strategy], replay, outcome)
+            storage = _after(before if strategy == STRUCTURED else (), seed, prior=prior)
+            outcome = search(replay, strategy, shapes, budget_s if strategy in GENERIC else UNHURRIED_S, storage)
+            records[strategy].note(replay, outcome.chosen, outcome.cpu_s)
             budget_s = replay.now_s if strategy == STRUCTURED else budget_s
     return list(records.values())
 
 
-def _note(record: Record, replay: Replay, outcome: Outcome) -> None:
-    regret, unsafe = replay.judge(outcome.chosen)
-    record.regret.append(regret)
-    record.unsafe.append(unsafe)
-    record.probes.append(replay.probes)
-    record.probe_seconds.append(replay.now_s)
-    record.oom_probes.append(replay.oom_probes)
-    record.cpu_seconds.append(outcome.cpu_s)
-
-
-def _each(records: Iterable[Record], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([value for record in records for value in getattr(record, name)], dtype=float)
-
-
-HEADER = "strategy                regret mean   p90  probes mean  p90   seconds  of grid    OOM  unsafe  CPU s"
-
-
-def line(strategy: str, records: Sequence[Record]) -> str:
-    """Return a strategy's row of the table: over all cases and seeds."""
-    regret, probes, seconds = (_each(records, n) for n in ("regret", "probes", "probe_seconds"))
-    grid = sum(record.grid_seconds * len(record.regret) for record in records)
-    return (
-        f"{strategy:<22} {regret.mean():10.2%} {np.percentile(regret, 90):7.1%} {probes.mean():9.1f} "
-        f"{np.percentile(probes, 90):7.1f} {seconds.mean():9.1f} {seconds.sum() / grid:8.1%} "
-        f"{_each(records, 'oom_probes').mean():6.1f} {int(_each(records, 'unsafe').sum()):6d} "
-        f"{np.median(_each(records, 'cpu_seconds')):7.2f}"
-    )
-
-
-def case_line(record: Record) -> str:
-    """Return one case's row: medians and 90th percentiles over the seeds."""
-    case = record.case
-    regret, probes, seconds = record.regret, record.probes, record.probe_seconds
-    return (
-        f"{case.model:<30} {case.card_gib:4.0f} GiB {case.effective_batch:4d} {record.strategy:<22} "
-        f"regret {np.median(regret):6.2%} {np.percentile(regret, 90):6.1%}  "
-        f"probes {np.median(probes):4.1f} {np.percentile(probes, 90):5.1f}  "
-        f"seconds {np.median(seconds):6.1f} {np.percentile(seconds, 90):6.1f} of {record.grid_seconds:6.1f}  "
-        f"OOM {np.mean(record.oom_probes):4.1f}  unsafe {sum(record.unsafe)}"
-    )
+def _after(before: Sequence[Replayed], seed: int, *, prior: bool) -> BaseStorage:
+    """Return a database in which those searches have ended."""
+    storage = InMemoryStorage()
+    for surface, case in before:
+        shapes = shapes_of(surface, case.effective_batch, with_prior=prior)
+        search(Replay(surface, case, seed), STRUCTURED, shapes, UNHURRIED_S, storage)
+    return storage
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     options = _parser().parse_args(arguments)
     surfaces, cases = read_surfaces(options.surfaces), read_cases(options.cases)
+    here, there = Slowness(*options.slower), Slowness(*(options.after_slower or options.slower))
     wanted = [s for s in STRATEGIES if s in options.strategies]
     records: list[Record] = []
     for case in cases:
         if options.models and case.model not in options.models:
             continue
         counts = {"seeds": options.seeds, "seeds_slow": options.seeds_slow}
-        done = run_case(surfaces[case.model], case, wanted, **counts, prior=not options.no_prior)
+        others = [_alike(cases, model, case) for model in options.after if model != case.model]
+        before = [(slowed(surfaces[other.model], there), other) for other in others]
+        surface = slowed(surfaces[case.model], here)
+        done = run_case(surface, case, wanted, **counts, prior=not options.no_prior, before=before)
         records += done
         for record in done:
             print(case_line(record), flush=True)
@@ -190,6 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(line(strategy, [record for record in records if record.strategy == strategy]))
     if options.json:
         options.json.write_text(json.dumps({"rows": [record.to_dict() for record in records]}))
+
+
+def _alike(cases: Sequence[Case], model: str, case: Case) -> Case:
+    """Return the case of another model on the same card, where there is one."""
+    others = [other for other in cases if other.model == model]
+    return next((other for other in others if other.card_gib == case.card_gib), others[0])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -201,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds-slow", type=int, default=3, help="seeds of the GP, which takes seconds a search")
     parser.add_argument("--models", nargs="+", help="only the cases of these models")
     parser.add_argument("--no-prior", action="store_true", help="without the memory prior from shapes")
+    parser.add_argument(
+        "--after", nargs="+", metavar="MODEL", default=[], help="models searched before, each case's own not"
+    )
+    parser.add_argument(
+        "--slower", nargs=2, type=float, metavar=SLOWNESS, default=(1, 1), help="emulate another machine"
+    )
+    parser.add_argument(
+        "--after-slower", nargs=2, type=float, metavar=SLOWNESS, help="mislead: --after ran on this machine"
+    )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser
 

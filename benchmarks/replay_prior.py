@@ -9,6 +9,7 @@ from autobatch.errors import UsageError
 from autobatch.estimate import cards, memory
 from autobatch.search.pace import pace_of
 from autobatch.search.prior import PaceOf, Predict
+from autobatch.search.speed import PaceFor
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lengths, Lora, Model, Workload
@@ -33,6 +34,8 @@ class Shapes:
     workload: Workload
     predict: Predict | None
     pace: PaceOf | None
+    pace_for: PaceFor | None = None
+    """The time prior of any workload on the recording card."""
 
 
 def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Shapes:
@@ -45,8 +48,11 @@ def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Sh
     workload = replace(preset, lora=_adapter(surface), lengths=_lengths(surface), effective_batch=effective_batch)
     if not with_prior:
         return Shapes(workload, None, None)
-    pace = pace_of(workload, cards.find(surface.card), BARE_LOOP) if surface.card else None
-    return Shapes(workload, partial(_predict, workload), pace)
+    predict = partial(_predict, workload)
+    if not surface.card:
+        return Shapes(workload, predict, None)
+    pace_for = partial(pace_of, card=cards.find(surface.card), loop=BARE_LOOP)
+    return Shapes(workload, predict, pace_for(workload), pace_for)
 
 
 def _predict(workload: Workload, configuration: Configuration) -> Expected:

@@ -94,6 +94,7 @@ def run(
                 threshold=job.threshold,
                 predict=priors.predict,
                 pace=priors.pace,
+                pace_for=lambda workload: shape_priors(workload, gpu).pace,
                 phase=job.phase,
                 machine=prepared.machine.to_dict(),
                 untold=untold,

@@ -5,10 +5,11 @@ It is laid into the prior and not among the measurements, so that the first prob
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,30 +28,74 @@ MEMORY_SD, TIME_SD = 0.03, 0.1
 """How far figures of another study may be off for no known reason: other versions, another day."""
 LARGEST_STUDIES = 20
 """Only the newest are read."""
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading another tool's study, or an older version's, may raise."""
 
 
-def read(storage: BaseStorage, own: str, workload: Workload, machine: Mapping[str, Any] | None) -> tuple[Fact, ...]:
+@dataclass(frozen=True)
+class Study:
+    """Another study in the same database: what it is of; its trials are read where they are wanted."""
+
+    name: str
+    workload: Workload
+    same_device: bool
+    storage: BaseStorage
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return what ran in it; without times where the device is another.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is another tool's, or an older version's.
+
+        """
+        study = optuna.load_study(study_name=self.name, storage=self.storage)
+        described = json.loads(study.user_attrs[attributes.SPACE])
+        space = SearchSpace(
+            described["fixed"],
+            {name: tuple(choices) for name, choices in described["searched"].items()},
+            described["effective_batch"],
+            described["devices"],
+        )
+        return tuple(_ran(kept.read_all(study, space), timed=self.same_device))
+
+
+@dataclass(frozen=True)
+class Past:
+    """Where a search finds what others measured: their database, its own study's name there, and what it is of."""
+
+    storage: BaseStorage
+    own: str
+    workload: Workload
+    machine: Mapping[str, Any] | None
+
+
+def studies(past: Past) -> Iterator[Study]:
+    """Yield the newest other studies that can be read, oldest first."""
+    others = [study for study in past.storage.get_all_studies() if study.study_name != past.own]
+    for frozen in others[-LARGEST_STUDIES:]:
+        attrs = past.storage.get_study_user_attrs(frozen._study_id)  # noqa: SLF001 - the storage asks by it
+        with contextlib.suppress(*UNREADABLE):
+            workload = Workload.from_dict(json.loads(attrs[attributes.WORKLOAD]))
+            where = _device(json.loads(attrs.get(attributes.MACHINE, "null")))
+            yield Study(frozen.study_name, workload, where == _device(past.machine), past.storage)
+
+
+def read(past: Past) -> tuple[Fact, ...]:
     """Return what ran in other studies of this model, data lengths and adapter; without times where the GPU is another.
 
     A study that cannot be read (another tool's, an older version's) is left out.
     """
     found: list[Fact] = []
-    others = [study for study in storage.get_all_studies() if study.study_name != own]
-    for frozen in others[-LARGEST_STUDIES:]:
-        attrs = storage.get_study_user_attrs(frozen._study_id)  # noqa: SLF001 - the storage asks by it
-        if _alike(attrs, workload):
-            study = optuna.load_study(study_name=frozen.study_name, storage=storage)
-            same = _device(json.loads(attrs.get(attributes.MACHINE, "null"))) == _device(machine)
-            found += _ran(study, timed=same)
+    for study in studies(past):
+        if alike(study.workload, past.workload):
+            with contextlib.suppress(*UNREADABLE):
+                found += study.facts()
     return tuple(found)
 
 
-def _alike(attrs: Mapping[str, Any], workload: Workload) -> bool:
-    try:
-        other = Workload.from_dict(json.loads(attrs[attributes.WORKLOAD]))
-    except (KeyError, TypeError, ValueError):
-        return False
-    return (other.model, other.lengths, other.lora) == (workload.model, workload.lengths, workload.lora)
+def alike(one: Workload, other: Workload) -> bool:
+    """Tell whether figures of the one are those of the other."""
+    return (one.model, one.lengths, one.lora) == (other.model, other.lengths, other.lora)
 
 
 def _device(machine: Mapping[str, Any] | None) -> object:
@@ -61,18 +106,7 @@ def _device(machine: Mapping[str, Any] | None) -> object:
     return gpu or known.get("processor") or object()
 
 
-def _ran(study: optuna.Study, *, timed: bool) -> Iterator[Fact]:
-    described = json.loads(study.user_attrs.get(attributes.SPACE, "{}"))
-    try:
-        space = SearchSpace(
-            described["fixed"],
-            {name: tuple(choices) for name, choices in described["searched"].items()},
-            described["effective_batch"],
-            described["devices"],
-        )
-        facts = kept.read_all(study, space)
-    except (KeyError, TypeError, ValueError):
-        return
+def _ran(facts: Sequence[Fact], *, timed: bool) -> Iterator[Fact]:
     for fact in facts:
         if fact.ok and fact.stage in {"search", "confirm"} and fact.purpose != "inference":
             measured = fact.verdict.measurements
@@ -87,7 +121,7 @@ def learned(prior: Prior, arms: Sequence[tuple[Scalar, ...]], facts: Sequence[Fa
     if not known:
         return prior
     posterior = Posterior(prior, seed)
-    posterior.update(_observations(arms, known))
+    posterior.update(observations(arms, known))
     mean = posterior.samples @ posterior.weights
     spread = (posterior.samples - mean[:, :, None]) * np.sqrt(posterior.weights)
     doubt = np.full(FIGURES, TIME_SD)
@@ -97,7 +131,8 @@ def learned(prior: Prior, arms: Sequence[tuple[Scalar, ...]], facts: Sequence[Fa
     return Prior(mean, spread @ spread.swapaxes(1, 2) + own)
 
 
-def _observations(arms: Sequence[tuple[Scalar, ...]], facts: Sequence[Fact]) -> Observations:
+def observations(arms: Sequence[tuple[Scalar, ...]], facts: Sequence[Fact]) -> Observations:
+    """Return the facts as rows of measurements of those arms."""
     figures = [fact.verdict.measurements for fact in facts]
     return Observations(
         arm=np.array([arms.index(fact.configuration.arm) for fact in facts]),

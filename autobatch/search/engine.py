@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from autobatch import attributes
 from autobatch.request import Limits, Runner
-from autobatch.search import earlier
+from autobatch.search import earlier, speed
 from autobatch.search import facts as kept
 from autobatch.search.advice import what_would_fit
 from autobatch.search.budget import Budget, Clock
@@ -56,6 +56,7 @@ class Search:
         candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
         pace: time prior, `configuration -> Pace`; None for none.
+        pace_for: `workload -> pace`, to learn of this machine from other models' studies; None for not.
         phase: `train`, or `inference` for the inference batch alone.
         gate: called before each probe; it may wait, or raise `StopSearch`.
         machine: the fingerprint, kept with the study for whoever checks it later.
@@ -81,6 +82,7 @@ class Search:
     candidates: Sequence[Configuration] | None = None
     predict: Predict | None = None
     pace: PaceOf | None = None
+    pace_for: speed.PaceFor | None = None
     phase: str = "train"
     machine: Mapping[str, Any] | None = None
     gate: Gate = open_gate
@@ -150,19 +152,20 @@ class Search:
     def _make_sampler(self) -> BaseSampler:
         held = initial_settings(self.space)
         usual = self.candidates if self.candidates is not None else self.space.grid()
-        ready = [self.space.at({**_arm(c), **held}, c.micro_batch) for c in usual]
+        ready = [self.space.at({**{name: c[name] for name in ARM_KEYS}, **held}, c.micro_batch) for c in usual]
         self._allowed = allowed(ready, self.ledger.quarantined(self.study_name), self.predict)
         if self.sampler_name == "grid":
             return CandidateSampler(self.space, self._allowed, self.seed)
         if self.sampler_name == "structured":
+            past = earlier.Past(self.storage, self.study_name, self.workload, self.machine)
             return StructuredSampler(
                 self.space,
                 self._allowed,
                 self.limits,
                 self.predict,
-                self.pace,
+                speed.corrected(self.pace, self.pace_for, past),
                 threshold=self.threshold,
-                earlier=earlier.read(self.storage, self.study_name, self.workload, self.machine),
+                earlier=earlier.read(past),
                 seed=self.seed,
             )
         return generic(self.sampler_name, self.seed, held)
@@ -192,7 +195,3 @@ class Search:
             return None
         configuration = fact.configuration if fact.confirms else fact.configuration.replace(self._tuned)
         return Choice(configuration, fact.verdict.measurements, fact.number, fact.confirms, fact.verdict.flags)
-
-
-def _arm(configuration: Configuration) -> dict[str, Scalar]:
-    return {name: configuration[name] for name in ARM_KEYS}

@@ -71,6 +71,10 @@ class Pace:
     sample_s: float
     """Time of one more sample as the device bounds it."""
     rel_sigma: float
+    host_sd: float = HOST_SD
+    """How much this host's launches may differ from it, all arms alike."""
+    device_sd: float = HOST_SD
+    """How much this device's speed may."""
 
 
 PaceOf = Callable[[Configuration], Pace]
@@ -138,12 +142,12 @@ def effect(part: tuple[str, Scalar]) -> Effect:
 
 @dataclass(frozen=True)
 class Prior:
-    """A Gaussian over the six logarithms of every arm."""
+    """A Gaussian over the six logarithms of every arm; the figures are independent beforehand."""
 
     mean: Array
     """(figures, arms)"""
     covariance: Array
-    """(figures, arms, arms): the figures are independent beforehand."""
+    """(figures, arms, arms)"""
 
 
 def build(
@@ -179,19 +183,18 @@ def _lay_memory(
         mean[FIXED, index] = math.log(max(small.bytes - slope * low, 0.05 * small.bytes))
         mean[PER_SAMPLE, index] = math.log(slope)
         sigmas.append(max(small.rel_sigma, large.rel_sigma))
-    covariance[FIXED] = covariance[PER_SAMPLE] = _shared(np.array(sigmas))
+    sigma = np.array(sigmas)
+    # most of the predictor's error is the same in every arm
+    covariance[FIXED] = covariance[PER_SAMPLE] = np.outer(sigma, sigma) * SHARED + np.diag(sigma**2) * (1 - SHARED)
 
 
 def _lay_time(mean: Array, covariance: Array, between: Array, paces: Sequence[Pace]) -> None:
     """Lay the predicted times; how they err between arms follows the effects, as far as the predictor may err."""
     sigma = np.array([pace.rel_sigma for pace in paces])
-    for figure, seconds in ((FLOOR, [p.floor_s for p in paces]), (SLOPE, [p.sample_s for p in paces])):
-        mean[figure] = np.log(np.array(seconds))
+    floor, slope = [(p.floor_s, p.host_sd) for p in paces], [(p.sample_s, p.device_sd) for p in paces]
+    for figure, predicted in ((FLOOR, floor), (SLOPE, slope)):
+        seconds, common = np.array(predicted).T
+        mean[figure] = np.log(seconds)
         shrink = np.minimum(1.0, sigma * math.sqrt(1 - SHARED) / np.sqrt(np.diag(between[figure])))
         own = between[figure] * np.outer(shrink, shrink)
-        covariance[figure] = np.outer(sigma, sigma) * SHARED + own + HOST_SD**2
-
-
-def _shared(sigma: Array) -> Array:
-    """Return a covariance in which most of a predictor's error is the same in every arm, and the rest is its own."""
-    return np.outer(sigma, sigma) * SHARED + np.diag(sigma**2) * (1 - SHARED)
+        covariance[figure] = np.outer(sigma, sigma) * SHARED + own + np.outer(common, common)

@@ -3,7 +3,12 @@ import json
 import pytest
 
 pytest.importorskip("yaml")
+from autobatch.search import speed
+from autobatch.search.earlier import Past
+from autobatch.search.prior import HOST_SD
 from benchmarks import replay, replay_synthetic, replay_table
+from benchmarks.replay_machine import Slowness, slowed
+from benchmarks.replay_prior import shapes_of
 from benchmarks.replay_rules import RULES
 from benchmarks.replay_surfaces import Case, Replay, read_surfaces
 
@@ -116,3 +121,36 @@ def test_synthetic_surfaces_replay(tmp_path):
     assert len(found) == 8
     assert not any(unsafe for row in found for unsafe in row["unsafe"])
     assert sum(row["regret"][0] for row in found) / 8 < 0.05
+
+
+def test_a_slower_machine_slows_what_bounds_a_row_and_keeps_the_rest(folder):
+    surface = read_surfaces(folder)["strange-model"]
+    assert slowed(surface, Slowness()) == surface
+    launches = slowed(surface, Slowness(launches=3)).rows
+    for before, after in zip(surface.rows, launches, strict=True):
+        assert (before.arm, before.batch, before.used_bytes) == (after.arm, after.batch, after.used_bytes)
+    plain = {row.batch: row.micro_step_s for row in launches[:5]}
+    assert [plain[batch] for batch in (1, 2, 4, 8)] == pytest.approx([0.3, 0.3, 0.3, 0.3])
+    device = {row.batch: row.micro_step_s for row in slowed(surface, Slowness(device=4)).rows[:5]}
+    assert device[1] == pytest.approx(0.1)
+    assert device[8] == pytest.approx(0.64)
+
+
+def test_a_search_finds_the_ended_search_of_another_model(folder):
+    text = (folder / "h100-strange-model.csv").read_text()
+    for model in ("solar-10.7b", "llama-3.2-korean-3b"):
+        (folder / f"h100-{model}.csv").write_text(text.replace("strange-model", model))
+    surfaces = read_surfaces(folder)
+    storage = replay._after([(surfaces["solar-10.7b"], Case("solar-10.7b", 24, 16))], 0, prior=True)
+    shapes = shapes_of(surfaces["llama-3.2-korean-3b"], 16, with_prior=True)
+    past = Past(storage, "llama-3.2-korean-3b", shapes.workload, replay.MACHINE)
+    arm = Replay(surfaces["llama-3.2-korean-3b"], Case("llama-3.2-korean-3b", 24, 16), 0).candidates[0]
+    assert speed.corrected(shapes.pace, shapes.pace_for, past)(arm) != shapes.pace(arm)
+    assert speed.corrected(shapes.pace, None, past)(arm).host_sd == HOST_SD
+
+
+def test_searches_before_a_case_are_not_counted_in_it(folder):
+    assert len(run(folder, "--seeds", "1", "--strategies", "structured", "--after", "strange-model")) == 2
+    slow = run(folder, "--seeds", "1", "--strategies", "grid", "--slower", "2", "2")[0]
+    usual = run(folder, "--seeds", "1", "--strategies", "grid")[0]
+    assert slow["optimum_samples_per_s"] < 0.6 * usual["optimum_samples_per_s"]

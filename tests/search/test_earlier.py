@@ -7,6 +7,7 @@ from optuna.storages import InMemoryStorage
 
 from autobatch import attributes
 from autobatch.search import earlier
+from autobatch.search.earlier import Past
 
 H100 = {"device": "cuda:1", "gpus": [{"index": 0, "name": "T4"}, {"index": 1, "name": "H100"}], "processor": "x"}
 A100 = {"device": "cuda:0", "gpus": [{"index": 0, "name": "A100"}], "processor": "x"}
@@ -34,8 +35,8 @@ def test_what_proves_wrong_does_not_mislead(search, storage, world, space):
 
 
 def test_times_of_another_gpu_are_left_out(storage, workload):
-    same = earlier.read(storage, "now", workload, H100)
-    other = earlier.read(storage, "now", workload, A100)
+    same = earlier.read(Past(storage, "now", workload, H100))
+    other = earlier.read(Past(storage, "now", workload, A100))
     assert all(fact.verdict.measurements.micro_step_s for fact in same)
     assert len(other) == len(same) > 0
     assert not any(fact.verdict.measurements.micro_step_s for fact in other)
@@ -46,7 +47,10 @@ def test_other_models_and_other_tools_studies_are_left_out(storage, workload):
     optuna.create_study(storage=storage, study_name="another tool's")
     broken = optuna.create_study(storage=storage, study_name="broken")
     broken.set_user_attr(attributes.WORKLOAD, json.dumps({"model": 3}))
+    half = optuna.create_study(storage=storage, study_name="half of it")
+    half.set_user_attr(attributes.WORKLOAD, json.dumps(workload.to_dict()))
+    half.set_user_attr(attributes.SPACE, "{")
     other = replace(workload, model=replace(workload.model, name="other"))
-    assert earlier.read(storage, "now", other, H100) == ()
-    assert earlier.read(storage, "before", workload, H100) == ()
-    assert earlier.read(storage, "now", workload, H100)
+    assert earlier.read(Past(storage, "now", other, H100)) == ()
+    assert earlier.read(Past(storage, "before", workload, H100)) == ()
+    assert earlier.read(Past(storage, "now", workload, H100))

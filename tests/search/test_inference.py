@@ -119,4 +119,4 @@ def test_an_interrupted_confirmation_goes_on_where_it_was(infer, again, world):
 def test_what_inference_needs_tells_other_searches_nothing_of_training(infer, workload):
     storage = InMemoryStorage()
     assert infer(storage=storage).chosen.confirmed
-    assert earlier.read(storage, "another", workload, None) == ()
+    assert earlier.read(earlier.Past(storage, "another", workload, None)) == ()
