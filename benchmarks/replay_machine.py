@@ -33,13 +33,23 @@ def _alike(row: Row) -> tuple[Scalar, ...]:
 
 
 def _row(row: Row, steps: Mapping[int, float], slowness: Slowness) -> Row:
-    """Slow a row by what bounds it, or by the other where that is the bound there."""
+    """Slow a row: launches bound the flat part and what an affine step starts with, the device each sample of it."""
     if not row.micro_step_s:
         return row
-    floor_s, sample_s = min(steps.values()), steps[max(steps)] / max(steps)
+    floor_s, sample_s, start_s = _curve(steps)
     flat = row.micro_step_s <= FLAT_WITHIN * floor_s
+    if not flat:
+        start_s = max(row.micro_step_s - sample_s * row.batch, 0.0)
+        sample_s = (row.micro_step_s - start_s) / row.batch
     launches_s = slowness.launches * (row.micro_step_s if flat else floor_s)
-    device_s = slowness.device * (sample_s * row.batch if flat else row.micro_step_s)
-    step_s = max(launches_s, device_s)
+    step_s = max(launches_s, slowness.launches * start_s + slowness.device * sample_s * row.batch)
     first_s = (row.first_steps_s or 0.0) * step_s / row.micro_step_s
     return replace(row, micro_step_s=step_s, first_steps_s=first_s)
+
+
+def _curve(steps: Mapping[int, float]) -> tuple[float, float, float]:
+    """Return the floor, and slope and start of the affine part through the two largest batches."""
+    floor_s, (*_, small, large) = min(steps.values()), (0, *sorted(steps))
+    sample_s = max(steps[large] - steps.get(small, 0.0), 0.0) / (large - small)
+    start_s = steps[large] - sample_s * large
+    return (floor_s, sample_s, start_s) if start_s >= 0 else (floor_s, steps[large] / large, 0.0)
