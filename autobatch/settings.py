@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -30,6 +31,9 @@ COMPILE = "torch_compile"
 SAMPLING = "train_sampling_strategy"
 ALLOCATOR = "pytorch_alloc_conf"
 CUDNN_ATTENTION = "cudnn_attention"
+
+LARGEST_BATCH = 1_000_000
+"""Samples in one optimizer step, or on one device, that are certainly a mistake above."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,17 @@ class Configuration(Mapping[str, Scalar]):
 
 
 def divisors(number: int) -> tuple[int, ...]:
-    """Return the divisors of a positive number, ascending."""
-    return tuple(n for n in range(1, number + 1) if number % n == 0)
+    """Return the divisors of a number from 1 to `LARGEST_BATCH`, ascending.
+
+    Raises:
+        ValueError: the number is not in that range.
+
+    """
+    if not 1 <= number <= LARGEST_BATCH:
+        message = f"{number} is not from 1 to {LARGEST_BATCH}"
+        raise ValueError(message)
+    low = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return tuple(sorted({*low, *(number // n for n in low)}))
 
 
 @dataclass(frozen=True)

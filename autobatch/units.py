@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from autobatch.errors import UsageError
@@ -9,6 +10,8 @@ from autobatch.errors import UsageError
 GIB = 2**30
 _BYTES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20}
 _BYTES |= {"g": 2**30, "gb": 10**9, "gib": 2**30, "t": 2**40, "tb": 10**12, "tib": 2**40}
+LONGEST_S = 366 * 86400.0
+"""A duration above this is a mistake, and more than timers take."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -21,7 +24,7 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     scale = _BYTES.get(match[2].lower()) if match else None
-    if match is None or scale is None or float(match[1]) * scale < 1:
+    if match is None or scale is None or not 1 <= float(match[1]) * scale < math.inf:
         message = f"{text!r} is not a size."
         raise UsageError(message, "Write it as a number and a unit, for example 24GiB or 60GB.")
     return int(float(match[1]) * scale)
@@ -31,17 +34,19 @@ def parse_duration(text: str) -> float:
     """Read a duration such as `90s`, `30m` or `1h30m` into seconds; a bare number is seconds.
 
     Raises:
-        UsageError: it is no duration.
+        UsageError: it is no duration, or one above `LONGEST_S`.
 
     """
     stripped = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", stripped):
-        return float(stripped)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", stripped)
-    if not parts or "".join(number + unit for number, unit in parts) != stripped:
+    written = f"{stripped}s" if re.fullmatch(r"\d+(\.\d+)?", stripped) else stripped
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", written)
+    if not parts or "".join(number + unit for number, unit in parts) != written:
         message = f"{text!r} is not a duration."
         raise UsageError(message, "Write it as 90s, 30m or 1h30m.")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > LONGEST_S:
+        raise UsageError(f"{text[:40]!r} is longer than a year.", "Write it as 90s, 30m or 1h30m.")
+    return seconds
 
 
 def format_bytes(count: float) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from autobatch.settings import ARM_KEYS, SETTINGS, Configuration, SearchSpace, divisors
+from autobatch.settings import ARM_KEYS, LARGEST_BATCH, SETTINGS, Configuration, SearchSpace, divisors
 
 
 def test_a_configuration_is_a_value():
@@ -26,6 +26,15 @@ def test_the_arm_leaves_out_batch_loader_and_eval():
 
 def test_divisors():
     assert divisors(48) == (1, 2, 3, 4, 6, 8, 12, 16, 24, 48)
+    assert divisors(1) == (1,)
+    for number in (2, 7, 36, 97, 360):
+        assert divisors(number) == tuple(n for n in range(1, number + 1) if number % n == 0)
+
+
+@pytest.mark.parametrize("number", [0, -4, LARGEST_BATCH + 1, 10**23])
+def test_divisors_of_no_batch_are_refused_at_once(number):
+    with pytest.raises(ValueError, match="is not from 1"):
+        divisors(number)
 
 
 def test_the_grid_is_arms_times_micro_batches():
