@@ -62,13 +62,13 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-                held = count_commit(self._connection)
+                counted = count_commit(self._connection)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
             self._guard.check()
-            self.mark.write(held)
+            self.mark.write(counted)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -93,13 +93,13 @@ class Database:
             check_whose(self._connection, self.path, expected)
             _use_write_ahead_log(self._connection, self.path)
             schema.migrate(self._connection)
-            held = _held(self._connection)
-            check_content(self._connection, self.path, held, expected)
+            found = held(self._connection)
+            check_content(self._connection, self.path, found, expected)
             self._guard = FileGuard(self.path, self._connection)
         except BaseException:
             self._connection.close()
             raise
-        self.mark.write(held, durable=expected is None)
+        self.mark.write(found, durable=expected is None)
 
     def _roll_back(self) -> None:
         # the error under way says more than one of the rollback; SQLite rolls back by itself where it must
@@ -118,10 +118,11 @@ def _use_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:
 def count_commit(connection: sqlite3.Connection) -> Expected:
     """Count the transaction that is about to be committed; return what the database holds with it, for the mark."""
     connection.execute("UPDATE ab_database SET commits = commits + 1")
-    return _held(connection)
+    return held(connection)
 
 
-def _held(connection: sqlite3.Connection) -> Expected:
+def held(connection: sqlite3.Connection) -> Expected:
+    """Return what the database holds, as far as this connection sees."""
     return Expected(*connection.execute("SELECT database_id, commits FROM ab_database").fetchone())
 
 

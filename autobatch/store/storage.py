@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import weakref
@@ -16,12 +17,12 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from autobatch.errors import DatabaseError
 from autobatch.store.connection import FileGuard, connect, identity, replaced
-from autobatch.store.database import BUSY_S, Database, count_commit
+from autobatch.store.database import BUSY_S, Database, count_commit, held
 from autobatch.store.mark import Mark
 from autobatch.store.trouble import Trouble, explain, explained
 
 _GUARD = "autobatch: whether the files are still the same"
-_HELD = "autobatch: what the database holds once this commit is done"
+_COUNTED = "autobatch: whether a commit was counted"
 
 
 def open_storage(path: str | os.PathLike[str], busy_s: float = BUSY_S) -> RDBStorage:
@@ -98,18 +99,16 @@ def _count_commits(storage: RDBStorage, mark: Mark) -> None:
         raw = connection.connection.dbapi_connection
         # a transaction is open only where something was written: see `_connect`
         if isinstance(raw, sqlite3.Connection) and raw.in_transaction:
-            connection.info[_HELD] = count_commit(raw)
+            count_commit(raw)
+            connection.info[_COUNTED] = True
 
-    def forget(connection: Connection) -> None:
-        connection.info.pop(_HELD, None)
-
-    def write(_: object, record: ConnectionPoolEntry) -> None:
-        held = record.info.pop(_HELD, None)
-        if held is not None:
-            mark.write(held)
+    def write(raw: object, record: ConnectionPoolEntry) -> None:
+        # read back, not remembered: a commit that failed, on a full disk for example, is rolled back by now
+        if record.info.pop(_COUNTED, False) and isinstance(raw, sqlite3.Connection):
+            with contextlib.suppress(sqlite3.Error):
+                mark.write(held(raw))
 
     event.listen(storage.engine, "commit", count)
-    event.listen(storage.engine, "rollback", forget)
     event.listen(storage.engine, "checkin", write)
 
 

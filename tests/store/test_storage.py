@@ -101,6 +101,28 @@ def test_losing_optunas_last_commit_is_noticed(study, path, tmp_path):
         open_storage(path)
 
 
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE])
+def test_a_commit_that_the_disk_refused_is_not_expected_later(storage, study, path, monkeypatch, code):
+    def refuse(connection):
+        if not connection.dbapi_connection.in_transaction:  # it has only read
+            return
+        error = sqlite3.OperationalError("the disk refused")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(storage.engine.dialect, "do_commit", refuse)
+    with pytest.raises(DatabaseError):
+        study.ask()
+    monkeypatch.undo()
+    reopened = open_storage(path)
+    again = optuna.load_study(storage=reopened, study_name="s")
+    assert again.ask().number == 0
+    reopened.engine.dispose()
+    with sqlite3.connect(path) as connection:
+        held = connection.execute("SELECT commits FROM ab_database").fetchone()
+    assert held == (marks.expected(path).commits,)
+
+
 def test_a_database_deleted_in_use_is_an_error(study, path):
     path.unlink()
     with pytest.raises(DatabaseError, match="deleted or replaced"):
