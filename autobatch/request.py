@@ -41,6 +41,11 @@ class Limits:
     """Tightest host limit: cgroup, `--host-memory`, or physical memory."""
     host_fraction: float = 0.80
 
+    @property
+    def host_is_device(self) -> bool:
+        """Whether training runs on the CPU, where the host's memory is the card's."""
+        return self.device_bytes is not None and self.device_bytes == self.host_bytes
+
 
 @dataclass(frozen=True)
 class ProbeRequest:

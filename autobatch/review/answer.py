@@ -140,7 +140,8 @@ def _sureness(chosen: Mapping[str, Any]) -> str:
 
 
 def _nothing(answer: Mapping[str, Any]) -> Iterator[str]:
-    yield "Nothing was chosen: no configuration that was tried ran within the limits."
+    tried = "none that was tried ran to its end within the limits" if answer.get("trials") else "none was tried"
+    yield f"Nothing was chosen: {tried}."
     if answer.get("advice"):
         yield f"  What would help: {answer['advice']}"
 

@@ -7,26 +7,35 @@ from collections.abc import Sequence
 from optuna.samplers import BaseSampler
 
 from autobatch.request import Limits
-from autobatch.search.facts import DEVICE_MEMORY, GIB, Fact, device_limit
+from autobatch.search.facts import GIB, Fact, device_limit, too_large
 from autobatch.search.structured import StructuredSampler
-from autobatch.settings import CHECKPOINTING, METHOD, PRECISION, QUANTIZATION, Configuration
+from autobatch.settings import CHECKPOINTING, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
 from autobatch.verdict import Kind
 
+_MORE = "Give it more memory of the {place}, a smaller effective batch's micro-batch, or a smaller model."
 
-def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, limits: Limits) -> str:
-    """Return the smallest need against the card, or the first failure's hint where its memory is not the reason."""
-    of_card = DEVICE_MEMORY | {Kind.CUDA_OOM_EVAL}
-    other = next((fact.verdict.hint for fact in facts if not fact.ok and fact.verdict.kind not in of_card), None)
+
+def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpace, limits: Limits) -> str:
+    """Return the smallest need against the limit, or the first failure's hint where memory is not the reason."""
+    if not facts:
+        return "Nothing was measured: the same command again goes on with this study."
+    short = [fact for fact in facts if too_large(fact, space, limits) or fact.verdict.kind is Kind.CUDA_OOM_EVAL]
+    other = next((fact.verdict.hint for fact in facts if not fact.ok and fact not in short), None)
     limit = device_limit(limits)
     if not isinstance(sampler, StructuredSampler) or limit is None:
-        return other or "Give it more device memory, a smaller effective batch's micro-batch, or a smaller model."
+        return other or _MORE.format(place=_place(limits))
     configuration, needs = sampler.needs_bytes(facts)
-    if other and (needs <= limit or all(fact.verdict.kind not in of_card for fact in facts)):
-        return other
+    if not short or (other and needs <= limit):
+        return other or "Nothing was measured to its end: the same command again goes on with this study."
+    place = _place(limits)
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
-        f"on this card. It takes a larger card, shorter samples, or --search quantization --search method."
+        f"on this {place}. It takes a larger {place}, shorter samples, or --search quantization --search method."
     )
+
+
+def _place(limits: Limits) -> str:
+    return "host" if limits.host_is_device else "card"
 
 
 def _named(configuration: Configuration) -> str:

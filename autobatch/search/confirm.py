@@ -10,12 +10,15 @@ from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import DEVICE_MEMORY, HOST_MEMORY, Fact
+from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, HOST_MEMORY, Fact
 from autobatch.search.judge import Core, Judge, latest, preferred
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
+from autobatch.verdict import MEMORY_KINDS, Kind
 
 LARGEST_CONFIRMATIONS = 6
+LARGEST_ODD_FAILURES = 2
+"""Confirmations that fail for no reason of memory, with none that ran, after which the fault is not a setting's."""
 DEADLINE_S = 300.0
 LEAST_LOSS = 0.02
 """A finalist that turns out too large is stood in for by another this near to it, if there is one."""
@@ -36,13 +39,21 @@ class Confirmation:
     _too_large: Fact | None = field(default=None, init=False)
 
     def run(self) -> Core | None:
-        """Return the chosen configuration's key; None where nothing is safe."""
+        """Return the chosen configuration's key; None where nothing is safe, or `broken`."""
         for _ in range(LARGEST_CONFIRMATIONS):
             finalist, reason = self._next()
-            if finalist is None or self.budget.left_s < typical_probe_s(self.desk.facts):
+            if finalist is None or self.broken or self.budget.left_s < typical_probe_s(self.desk.facts):
                 break
             self._confirm(finalist, reason)
-        return self._chosen()
+        return None if self.broken else self._chosen()
+
+    @property
+    def broken(self) -> str:
+        """The kind of failure for which no confirmation runs to its end, which is no setting's fault; empty if none."""
+        ended = [fact.verdict.kind for fact in self._confirmed()]
+        last = ended[-LARGEST_ODD_FAILURES:]
+        odd = not any(kind in MEMORY_KINDS | ACCIDENTS | {Kind.OK} for kind in last)
+        return str(last[-1]) if odd and len(last) == LARGEST_ODD_FAILURES and Kind.OK not in ended else ""
 
     def _smaller(self) -> Configuration | None:
         """Return the next smaller micro-batch of a finalist that was too large, unless another is about as fast."""

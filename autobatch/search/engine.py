@@ -17,14 +17,15 @@ from autobatch.search import earlier, speed
 from autobatch.search import facts as kept
 from autobatch.search.advice import what_would_fit
 from autobatch.search.budget import Budget, Clock
+from autobatch.search.choice import Choice, choose
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
 from autobatch.search.first_stage import FirstStage, initial_settings
 from autobatch.search.inference import InferencePhase
-from autobatch.search.judge import Core, Judge, PlainJudge, latest
+from autobatch.search.judge import Core, Judge, PlainJudge
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
-from autobatch.search.result import Choice, Result, failures
+from autobatch.search.result import Result, failures
 from autobatch.search.samplers import CandidateSampler, core, generic
 from autobatch.search.seams import Ended, Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
 from autobatch.search.structured import StructuredSampler
@@ -120,8 +121,8 @@ class Search:
             chosen = self._stages(first)
         except KeyboardInterrupt:
             interrupted = True
-            first.stopped = INTERRUPTED
-        return self._result(first, chosen or self._best(), interrupted=interrupted)
+            first.stopped, chosen = INTERRUPTED, self._best()
+        return self._result(first, chosen, interrupted=interrupted)
 
     def _stages(self, first: FirstStage) -> Core | None:
         if self.phase == "inference":
@@ -133,11 +134,13 @@ class Search:
         first.run()
         self._tuned = tune(self._desk, self._best(), self._budget, self.observer, self.workload)
         if not self.confirmations:
-            return None
+            return self._best()
         self.observer.stage("confirm")
         confirmation = Confirmation(self._desk, judge, self._budget, self._tuned, self.tie, self._allowed)
         chosen = confirmation.run()
         self._tuned = confirmation.tuned
+        if confirmation.broken:
+            first.stopped = f"confirmations fail for another reason than memory: {confirmation.broken}"
         return chosen
 
     def _judge(self) -> Judge:
@@ -186,12 +189,8 @@ class Search:
             probe_seconds=self._desk.probe_seconds,
             elapsed_s=self._budget.elapsed_s,
             interrupted=interrupted,
-            advice=None if choice else what_would_fit(facts, self._sampler, self.limits),
+            advice=None if choice else what_would_fit(facts, self._sampler, self.space, self.limits),
         )
 
     def _choice(self, key: Core | None) -> Choice | None:
-        fact = latest(self._desk.facts, key) if key is not None else None
-        if fact is None:
-            return None
-        configuration = fact.configuration if fact.confirms else fact.configuration.replace(self._tuned)
-        return Choice(configuration, fact.verdict.measurements, fact.number, fact.confirms, fact.verdict.flags)
+        return None if key is None else choose(self._desk.facts, key, self._tuned)

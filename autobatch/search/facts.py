@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autobatch import attributes
 from autobatch.request import Limits
-from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
+from autobatch.settings import MICRO_BATCH, WORKERS, Configuration, SearchSpace
 from autobatch.verdict import Kind, Measurements, Verdict
 
 GIB = 2**30
@@ -27,6 +27,14 @@ DEVICE_MEMORY = frozenset({Kind.CUDA_OOM_TRAIN, Kind.SPILL, Kind.NEARLY_OOM, Kin
 """Kinds that say: the card is too small for this arm at this micro-batch."""
 MENDABLE = ENDING | {Kind.USER_ERROR, Kind.KILLED, Kind.BROKEN_PIPE, Kind.NO_VERDICT, Kind.HOST_OOM_ANCESTOR}
 """Kinds whose cause a person may have mended since: another run of the search tries again."""
+ACCIDENTS = ENDING | {
+    Kind.TIMEOUT,
+    Kind.KILLED,
+    Kind.KILLED_IN_FLIGHT,
+    Kind.DISTURBED,
+    Kind.HOST_OOM_ANCESTOR,
+}
+"""Kinds that say nothing of the configuration itself."""
 HOST_MEMORY = frozenset(
     {
         Kind.HOST_OOM,
@@ -77,6 +85,18 @@ class Fact:
         measured = self.verdict.measurements
         found = measured.eval_samples_per_s if self.purpose == "inference" else measured.samples_per_s
         return (found or 0.0) if self.verdict.kind in FEASIBLE else 0.0
+
+
+def too_large(fact: Fact, space: SearchSpace, limits: Limits) -> bool:
+    """Tell whether training at this micro-batch needs more device memory than there is.
+
+    Where the host's memory is the device's, running out of it with the fewest workers says so, too.
+    """
+    if fact.verdict.kind in DEVICE_MEMORY:
+        return True
+    workers = int(fact.configuration[WORKERS])
+    fewest = min((int(choice) for choice in space.searched.get(WORKERS, ())), default=workers)
+    return limits.host_is_device and fact.verdict.kind in HOST_MEMORY and workers <= fewest
 
 
 def used_bytes(measurements: Measurements) -> int | None:

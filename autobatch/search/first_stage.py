@@ -12,7 +12,7 @@ from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import DEVICE_MEMORY, ENDING, HOST_MEMORY, Fact, from_parameters
+from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
 from autobatch.search.judge import Core
 from autobatch.search.samplers import CandidateSampler, Decision, core
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Configuration, Scalar, SearchSpace
@@ -102,7 +102,8 @@ class FirstStage:
         name = WORKERS if kind in HOST_MEMORY else EVAL_BATCH if kind is Kind.CUDA_OOM_EVAL else None
         if name is None or name not in self.desk.space.searched:
             return False
-        lower = [int(v) for v in self.desk.space.searched[name] if int(v) < int(fact.configuration[name])]
+        lower = [int(v) for v in self.desk.space.searched[name] if int(v) <= int(fact.configuration[name]) // 2]
+        lower = [value for value in lower if value < int(fact.configuration[name])]
         if lower:
             self._lowered[name] = max(lower)
         return bool(lower) and self.budget.left_s > 0
@@ -162,5 +163,5 @@ class FirstStage:
             return last[-1].verdict.hint
         if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
             return ""
-        odd = not any(fact.verdict.kind in DEVICE_MEMORY for fact in last)
+        odd = not any(too_large(fact, self.desk.space, self.desk.limits) for fact in last)
         return f"probes fail for another reason than the card's memory: {last[-1].verdict.kind}" if odd else ""

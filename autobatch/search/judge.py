@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autobatch.search.facts import DEVICE_MEMORY, HOST_MEMORY, Fact, used_bytes
+from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, Fact, used_bytes
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
 from autobatch.verdict import MEMORY_KINDS
@@ -60,11 +60,11 @@ class PlainJudge:
 
 
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:
-    """Return what ran out of device memory in training, or too near to it; and of host memory, confirmed last."""
+    """Return what ran out of device memory in training, or too near to it; and what failed when confirmed last."""
     over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
     last = {core(fact.configuration): fact for fact in facts if fact.purpose == "confirm"}
-    short = {key for key, fact in last.items() if fact.verdict.kind in HOST_MEMORY}
-    return frozenset(core(fact.configuration) for fact in over if fact.purpose not in {"eval", "inference"}) | short
+    refuted = {key for key, fact in last.items() if not fact.ok and fact.verdict.kind not in ACCIDENTS}
+    return frozenset(core(fact.configuration) for fact in over if fact.purpose not in {"eval", "inference"}) | refuted
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:

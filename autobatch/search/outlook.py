@@ -14,7 +14,7 @@ from autobatch.request import Limits
 from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
 from autobatch.search.earlier import learned
-from autobatch.search.facts import DEVICE_MEMORY, Fact, device_limit, training_bytes
+from autobatch.search.facts import Fact, device_limit, too_large, training_bytes
 from autobatch.search.judge import Core
 from autobatch.search.posterior import (
     MEMORY_MISFIT,
@@ -64,6 +64,7 @@ class Outlook:
         earlier: Sequence[Fact] = (),
         seed: int = 0,
     ) -> None:
+        self._space = space
         self._limits = limits
         self._candidates = candidates
         self._index = {core(c): i for i, c in enumerate(candidates)}
@@ -82,13 +83,13 @@ class Outlook:
         """Bring every figure up to date with the facts; nothing is done where none is new."""
         if len(facts) == self._learned:
             return
-        self._learned = len(facts)
         known = [fact for fact in facts if core(fact.configuration) in self._index and _tells(fact)]
         self._mark(known)
         seen = self._observations(known)
         self._posterior.update(seen)
         self._look(seen)
         self._weigh(known)
+        self._learned = len(facts)  # last: an interrupt on the way must not pass for learned
 
     def gain_over(self, best: Core, other: Core) -> float:
         """Return the expected gain over `best` if it were known for certain whether `other` is faster."""
@@ -113,7 +114,7 @@ class Outlook:
             index = self._index[core(fact.configuration)]
             same = self.arm == self.arm[index]
             self.tried[index] = True
-            if fact.verdict.kind in DEVICE_MEMORY:
+            if too_large(fact, self._space, self._limits):
                 self._fails |= same & (self.batch >= self.batch[index])
             elif fact.ok:
                 self._fits |= same & (self.batch <= self.batch[index])
@@ -139,7 +140,8 @@ class Outlook:
         timed = [v.measurements for v in ended if v.measurements.micro_step_s]
         memory = [training_bytes(v.measurements) for v in ended if v.kind is not Kind.NEARLY_OOM]
         known = [m for m in memory if m]
-        short = any(v.kind in DEVICE_MEMORY for v in ended) and not known and self._limits.device_bytes
+        over = any(too_large(fact, self._space, self._limits) for fact in group)
+        short = over and not known and self._limits.device_bytes
         return (
             _mean_log(known),
             math.log(self._limits.device_bytes) if short and self._limits.device_bytes else math.nan,

@@ -7,32 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autobatch.search.choice import Choice
 from autobatch.search.facts import Fact
-from autobatch.settings import Configuration
-from autobatch.verdict import Measurements
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A configuration with what was measured of it."""
-
-    configuration: Configuration
-    measurements: Measurements
-    trial: int
-    confirmed: bool
-    """Whether the figures come from a confirmation in a fresh, longer probe."""
-    flags: tuple[str, ...] = ()
-    """What else is known of how it ran: names of `verdict.FLAGS`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready form."""
-        return {
-            "configuration": self.configuration.to_dict(),
-            "measurements": self.measurements.to_dict(),
-            "trial": self.trial,
-            "confirmed": self.confirmed,
-            **({"flags": list(self.flags)} if self.flags else {}),
-        }
 
 
 @dataclass(frozen=True)

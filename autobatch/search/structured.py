@@ -61,7 +61,10 @@ class StructuredSampler(CandidateSampler):
         view.learn(facts)
         possible = (view.chance_to_fit >= HOPELESS) & ~view.tried
         if view.incumbent is None and not possible.any():
-            return Decision(None, "nothing is expected to fit")
+            if view.tried.any() or not self._candidates:
+                return Decision(None, "nothing is expected to fit")
+            smallest = int(np.argmin(view.log_bytes))  # a prior alone refuses nobody
+            return Decision(self._candidates[smallest], "nothing is expected to fit", None, self._why(smallest, None))
         left = view.gain_of_all(possible) if view.incumbent is not None else None
         if left is not None and left < self._threshold:
             return Decision(None, f"{left:.1%} are left to gain", left)

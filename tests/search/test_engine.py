@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -10,9 +11,10 @@ from optuna.trial import TrialState
 from autobatch import attributes
 from autobatch.errors import UsageError
 from autobatch.request import Limits
+from autobatch.search.outlook import Outlook
 from autobatch.search.seams import NullEntry, NullLedger, NullObserver
 from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
-from autobatch.verdict import Kind, Verdict
+from autobatch.verdict import HINTS, Kind, Verdict
 from autobatch.workload.spec import Model, Workload
 
 GIB = 2**30
@@ -393,3 +395,102 @@ def test_a_study_that_kept_the_cards_limits_alone_goes_on(search):
     study = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize")
     study.set_user_attr(attributes.LIMITS, json.dumps({"device_bytes": 24 * GIB, "device_fraction": 1.0}))
     assert search(storage=storage).run().chosen is not None
+
+
+def broken_in_confirmation(world, monkeypatch, kind, broken=lambda configuration: True):  # noqa: ARG005 - all of them
+    run = type(world).run
+
+    def ends(self, configuration, plan, journal):
+        if plan.purpose == "confirm" and broken(configuration):
+            self.tried.append((configuration, plan.purpose))
+            self.now += 5.0
+            return Verdict(kind, duration_s=5.0)
+        return run(self, configuration, plan, journal)
+
+    monkeypatch.setattr(type(world), "run", ends)
+
+
+def test_what_fails_when_it_is_confirmed_is_not_chosen(search, world, monkeypatch):
+    best = search().run().chosen.configuration
+    world.tried.clear()
+    broken_in_confirmation(world, monkeypatch, Kind.NUMERICS, lambda c: c.micro_batch == best.micro_batch)
+
+    chosen = search().run().chosen
+
+    assert chosen.confirmed
+    assert chosen.configuration.micro_batch != best.micro_batch
+
+
+def test_where_no_confirmation_runs_nothing_is_chosen_and_the_reason_is_told(search, world, monkeypatch):
+    broken_in_confirmation(world, monkeypatch, Kind.USER_ERROR)
+
+    result = search().run()
+
+    assert result.chosen is None
+    assert "user_error" in result.stopped
+    assert result.advice == HINTS[Kind.USER_ERROR]
+    assert [purpose for _, purpose in world.tried].count("confirm") == 2
+
+
+def test_a_confirmation_for_which_the_time_was_short_leaves_the_probes_figures(search, world, monkeypatch):
+    broken_in_confirmation(world, monkeypatch, Kind.TIMEOUT)
+
+    chosen = search().run().chosen
+
+    assert chosen is not None
+    assert not chosen.confirmed
+
+
+def test_a_prior_alone_refuses_nobody(search, world):
+    def wrong(configuration):  # noqa: ARG001 - the seam
+        return SimpleNamespace(bytes=900 * GIB, rel_sigma=0.02)
+
+    result = search(predict=wrong).run()
+
+    assert result.chosen is not None
+    assert world.tried
+
+
+def test_an_interrupt_before_any_result_advises_the_same_command_again(search, world):
+    world.script = lambda _: KeyboardInterrupt()
+
+    result = search().run()
+
+    assert result.interrupted
+    assert "the same command again" in result.advice
+
+
+def test_an_interrupt_while_it_first_thinks_leaves_no_trace(search, monkeypatch):
+    seen = []
+    look = Outlook._look
+
+    def interrupted(self, facts):
+        seen.append(facts)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        look(self, facts)
+
+    monkeypatch.setattr(Outlook, "_look", interrupted)
+
+    result = search().run()
+
+    assert result.interrupted
+    assert result.chosen is None
+
+
+def test_on_the_cpu_running_out_of_host_memory_leads_to_smaller_configurations(search, world):
+    world.sample_gib, world.worker_gib, world.host_gib = 0.0, 0.5, 24.0
+    verdict = world.verdict
+
+    def out_of_host(configuration):
+        needs = 6.0 + configuration.micro_batch + 0.5 * int(configuration[WORKERS])
+        return Verdict(Kind.HOST_OOM, duration_s=4.0) if needs > 12.0 else verdict(configuration)
+
+    world.verdict = out_of_host
+    searched = {"precision": ("bf16", "fp32"), "gradient_checkpointing": (False, True), WORKERS: (0, 1, 2, 4)}
+    limits = Limits(24 * GIB, 0.8, 24 * GIB)
+
+    result = search(space=SearchSpace({}, searched, 48), limits=limits).run()
+
+    assert result.chosen is not None
+    assert result.chosen.configuration.micro_batch <= 6

@@ -1,0 +1,78 @@
+"""What is chosen: a configuration as it was measured, never the figures of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autobatch.search.facts import Fact, used_bytes
+from autobatch.search.judge import Core, latest
+from autobatch.search.samplers import core
+from autobatch.settings import EVAL_BATCH, Configuration, Scalar
+from autobatch.verdict import Measurements
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration with what was measured of it."""
+
+    configuration: Configuration
+    measurements: Measurements
+    trial: int
+    confirmed: bool
+    """Whether the figures come from a confirmation in a fresh, longer probe."""
+    flags: tuple[str, ...] = ()
+    """What else is known of how it ran: names of `verdict.FLAGS`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "configuration": self.configuration.to_dict(),
+            "measurements": self.measurements.to_dict(),
+            "trial": self.trial,
+            "confirmed": self.confirmed,
+            **({"flags": list(self.flags)} if self.flags else {}),
+        }
+
+
+def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Choice | None:
+    """Return a configuration with its own figures: a confirmation's, else of the probe nearest to the tuned settings.
+
+    Args:
+        facts: all that was measured.
+        key: arm and micro-batch.
+        tuned: loader and eval settings wished for; those that were not measured with it are left out.
+
+    """
+    found = latest(facts, key)
+    if found is None or found.confirms or found.purpose == "inference":
+        return _of(found) if found is not None else None
+    own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
+    wished = {name: value for name, value in tuned.items() if name != EVAL_BATCH}
+    probe = max(own, key=lambda fact: (_has(fact, wished), fact.samples_per_s))
+    evaluated = [f for f in facts if f.ok and f.stage == "eval" and core(f.configuration) == key and _has(f, tuned)]
+    return _evaluated(_of(probe), evaluated[-1]) if evaluated else _of(probe)
+
+
+def _of(fact: Fact) -> Choice:
+    verdict = fact.verdict
+    return Choice(fact.configuration, verdict.measurements, fact.number, fact.confirms, verdict.flags)
+
+
+def _has(fact: Fact, settings: Mapping[str, Scalar]) -> bool:
+    return all(fact.configuration[name] == value for name, value in settings.items())
+
+
+def _evaluated(choice: Choice, fact: Fact) -> Choice:
+    """Add the eval batch, and what evaluation came to with it."""
+    seen = fact.verdict.measurements
+    peaks = [peak for peak in (used_bytes(choice.measurements), used_bytes(seen)) if peak]
+    measured = replace(
+        choice.measurements,
+        eval_samples_per_s=seen.eval_samples_per_s,
+        eval_device_peak_used_bytes=seen.eval_device_peak_used_bytes,
+        device_peak_used_bytes=max(peaks, default=None),
+    )
+    batch = {EVAL_BATCH: fact.configuration[EVAL_BATCH]}
+    return replace(choice, configuration=choice.configuration.replace(batch), measurements=measured)

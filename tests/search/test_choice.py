@@ -1,0 +1,52 @@
+"""What is chosen is a configuration with its own figures."""
+
+from autobatch.search.choice import choose
+from autobatch.search.facts import Fact
+from autobatch.search.samplers import core
+from autobatch.settings import EVAL_BATCH, WORKERS, Configuration
+from autobatch.verdict import Kind, Measurements, Verdict
+
+GIB = 2**30
+ONE = Configuration({WORKERS: 1, EVAL_BATCH: 8, "per_device_train_batch_size": 4, "precision": "bf16"})
+TWO = ONE.replace({WORKERS: 2})
+
+
+def fact(number, configuration, rate, stage="search", kind=Kind.OK, **figures):
+    purpose = stage if stage in {"eval", "confirm"} else "probe"
+    measured = Measurements(samples_per_s=rate or None, device_peak_used_bytes=10 * GIB, **figures)
+    return Fact(number, configuration, stage, purpose, Verdict(kind, measured))
+
+
+def test_without_a_confirmation_the_figures_are_those_of_the_tuned_workers():
+    facts = [fact(0, ONE, 45.0), fact(1, TWO, 78.0, "loader"), fact(2, TWO, 0, "confirm", Kind.TIMEOUT)]
+
+    chosen = choose(facts, core(ONE), {WORKERS: 2})
+
+    assert (chosen.configuration[WORKERS], chosen.trial, chosen.measurements.samples_per_s) == (2, 1, 78.0)
+    assert not chosen.confirmed
+
+
+def test_workers_that_were_not_measured_are_not_claimed():
+    chosen = choose([fact(0, ONE, 45.0)], core(ONE), {WORKERS: 2})
+
+    assert (chosen.configuration[WORKERS], chosen.trial) == (1, 0)
+
+
+def test_the_eval_batch_comes_with_its_own_measurement():
+    large = TWO.replace({EVAL_BATCH: 32})
+    evaluated = fact(2, large, 0, "eval", eval_samples_per_s=7.0, eval_device_peak_used_bytes=12 * GIB)
+    facts = [fact(0, ONE, 45.0), fact(1, TWO, 78.0, "loader"), evaluated]
+
+    chosen = choose(facts, core(ONE), {WORKERS: 2, EVAL_BATCH: 32})
+
+    assert chosen.configuration[EVAL_BATCH] == 32
+    assert (chosen.trial, chosen.measurements.eval_samples_per_s) == (1, 7.0)
+    assert chosen.measurements.eval_device_peak_used_bytes == 12 * GIB
+
+
+def test_a_confirmation_stands_before_faster_probes():
+    facts = [fact(0, ONE, 90.0), fact(1, TWO, 70.0, "confirm")]
+
+    chosen = choose(facts, core(ONE), {WORKERS: 2})
+
+    assert (chosen.trial, chosen.confirmed) == (1, True)
