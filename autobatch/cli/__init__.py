@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import click
 
 from autobatch import __version__
+from autobatch.cli import output
 from autobatch.errors import AutobatchError
 
 COMMANDS: dict[str, str] = {
@@ -62,8 +64,15 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is two lines and its exit code, never a traceback."""
+    output.guard()
     try:
-        root()
+        try:
+            root()
+        finally:
+            sys.stdout.flush()
     except AutobatchError as error:
-        click.echo(f"autobatch: {error.what}\n  -> {error.do}", err=True)
+        if not isinstance(error, output.ReaderGoneError):
+            # where standard error is full as well, the exit code is all that can be said
+            with contextlib.suppress(OSError):
+                click.echo(f"autobatch: {error.what}\n  -> {error.do}", err=True)
         sys.exit(error.exit_code)

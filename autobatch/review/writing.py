@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def write_page(database: Path, study: str | None, page: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(page)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UsageError(f"{page} cannot be written: {error.strerror}.", "Name a file in a folder of yours.") from error
     terminal.say(f"Wrote {page}.", err=True)
 
