@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TextIO, cast
 
-from autobatch.daemon.words import PatientStream
 from autobatch.errors import MachineError
 from autobatch.review.live import PlainView
+from autobatch.review.terminal import PatientStream
 from autobatch.settings import Configuration
 from autobatch.verdict import HINTS, Kind, Verdict
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from autobatch.daemon import places
 from autobatch.daemon.on_done import run_on_done
-from autobatch.daemon.words import PatientStream, say
+from autobatch.daemon.words import say
 from autobatch.errors import AutobatchError, DatabaseError, MachineError, UsageError
 from autobatch.job.gate import WorkClock
 from autobatch.job.prepare import SMALLEST_BUDGET_S
 from autobatch.job.request import Job
 from autobatch.machine.memory import host_limit
+from autobatch.review.terminal import PatientStream
 from autobatch.search.seams import StopSearch
 from autobatch.store.database import Database
 from autobatch.store.entry import State, Wish

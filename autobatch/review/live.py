@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -150,12 +150,16 @@ class LiveView(View):
 
 
 def make_view(stream: TextIO, *, quiet: bool = False, color: bool = True) -> View:
-    """Return the view that suits the stream: a panel in a terminal, plain lines elsewhere, nothing when quiet."""
+    """Return the view that suits the stream: a panel in a terminal, plain lines elsewhere, nothing when quiet.
+
+    A view whose stream is closed or full shows nothing from then on; the search does not end for that.
+    """
     if quiet:
         return QuietView()
-    if not stream.isatty() or os.environ.get("TERM") == "dumb":
-        return PlainView(stream)
-    return LiveView(stream, color=color)
+    patient = cast("TextIO", terminal.PatientStream(stream))
+    if not patient.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainView(patient)
+    return LiveView(patient, color=color)
 
 
 def _budget(picture: Picture) -> RenderableType:

@@ -13,9 +13,9 @@ import pytest
 import autobatch.job.run
 from autobatch.daemon import places, worker
 from autobatch.daemon.witness import Witness
-from autobatch.daemon.words import PatientStream
 from autobatch.daemon.worker import Worker
 from autobatch.errors import DatabaseError, MachineError, UsageError
+from autobatch.review.terminal import PatientStream
 from autobatch.search.seams import StopSearch
 from autobatch.settings import Configuration
 from autobatch.store.entry import State, Wish

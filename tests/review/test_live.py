@@ -174,3 +174,17 @@ def test_the_budget_runs_down_and_not_below_zero():
     now[0] = 40.0
     assert picture.left_s == 0.0
     assert Picture().left_s is None
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_view_whose_reader_is_gone_stops_writing_and_raises_nothing(is_terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    reader, writer = pty.openpty() if is_terminal else os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        view = make_view(stream)
+        assert isinstance(view, LiveView) == is_terminal
+        os.close(reader)
+        with view:
+            drive(view)
+        stream.flush()  # what Python does when it ends
+    assert view.picture.counts["ok"] == 1
