@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,13 @@ from typing import Any
 
 import click
 
-from autobatch.store.entry import State, Wish
+from autobatch.errors import EXIT_MACHINE, EXIT_OK
+from autobatch.store.entry import Wish
 
 _DATABASE = click.option(
     "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
     help="Database of the searches.",
 )  # fmt: skip
-_LONGEST_REASON = 200
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -69,41 +70,23 @@ def unit(db: Path) -> None:
     click.echo(text_of(db), nl=False)
 
 
+@daemon.command("status", epilog="Exit codes: 0 a daemon works, 3 none does, 4 the database cannot be used.")
+@_DATABASE
+@_JSON
+def daemon_status(db: Path, *, as_json: bool) -> None:
+    """Say whether a daemon works on this database: since when, its process, its log, and its queue by states."""
+    from autobatch.daemon.standing import daemon_status as read
+    from autobatch.daemon.telling import daemon_lines
+
+    state = read(db)
+    click.echo(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(daemon_lines(state)))
+    sys.exit(EXIT_OK if state["running"] else EXIT_MACHINE)
+
+
 def _print_status(state: dict[str, Any]) -> None:
-    found = state["daemon"]
-    click.echo(f"daemon: process {found['pid']}" if found else "daemon: none; `autobatch daemon start` starts it")
-    if state["trouble"]:
-        click.echo(f"trouble: {state['trouble']}")
-    for one in state["searches"]:
-        click.echo(_line(one))
-    if not state["searches"]:
-        click.echo("The queue is empty.")
+    from autobatch.daemon.telling import status_lines
 
-
-def _line(one: dict[str, Any]) -> str:
-    from autobatch.review.words import count, number
-    from autobatch.units import format_duration
-
-    where = f" on {one['device']}" if one["device"] else ""
-    parts = [f"{format_duration(one['worked_s'])} of {format_duration(one['budget_s'])} used"]
-    parts += [count(one["trials"], "trial")] if one["trials"] else []
-    if one["state"] == State.DONE and one["samples_per_s"]:
-        parts.append(f"{number(one['samples_per_s'])} samples/s chosen")
-    elif one["best_samples_per_s"]:
-        parts.append(f"{number(one['best_samples_per_s'])} samples/s at best")
-    if one["probing_since"]:
-        parts.append(f"in a probe for {format_duration(max(0.0, time.time() - one['probing_since']))}")
-    # what a running search is wanted to do next
-    wanted = f" ({one['wanted']} wanted)" if one["worker"] and one["wanted"] != Wish.RUN else ""
-    reason = f" - {_short(one['reason'])}" if one["reason"] else ""
-    if (one["retry_at"] or 0) > time.time():
-        reason += f" (tried again in {format_duration(one['retry_at'] - time.time())})"
-    return f"{one['search']:>4}  {one['state'] + wanted:<9} {one['model']}{where}: {', '.join(parts)}{reason}"
-
-
-def _short(text: str) -> str:
-    """Cut a reason, which may quote another process's command line, to what a line can hold; `--json` has it whole."""
-    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
+    click.echo("\n".join(status_lines(state)))
 
 
 @click.command()

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from autobatch.errors import UsageError
-
 
 @click.command()
 @click.option(
@@ -25,14 +23,14 @@ from autobatch.errors import UsageError
     metavar="FILE",
     help="Write one page with figures that needs no network.",
 )
-@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
-@click.option("--json", "form", flag_value="json", help="Print JSON, the figures' data included.")
-def report(db: Path, study: str | None, page: Path | None, form: str | None) -> None:
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, the figures' data included.")
+def report(db: Path, study: str | None, page: Path | None, *, as_markdown: bool, as_json: bool) -> None:
     """Report a study: the answer, its evidence, what failed and why, and how far to trust it."""
-    if page is not None and form is not None:
-        raise UsageError(f"--html and --{form} were both given.", "Give one of them; run the command twice for both.")
+    from autobatch.review.listing import one_form
     from autobatch.review.writing import print_report, write_page
 
+    form = one_form(html=page is not None, markdown=as_markdown, json=as_json)
     if page is not None:
         write_page(db, study, page)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autobatch.daemon import places, presence
 from autobatch.daemon.presence import Daemon
+from autobatch.daemon.reading import state_of
 from autobatch.daemon.unit import run_command
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
@@ -93,6 +94,7 @@ def submit(database: Path, job: Job, on_done: str | None) -> int:
     """
     from autobatch.job.prepare import prepare
 
+    places.check_content(database)
     prepared = prepare(job)
     here = replace(job, folder=str(Path.cwd()), database=str(database.resolve()), study=prepared.study)
     entry_id = _queue(database).submit(here.to_dict(), on_done, prepared.device)
@@ -112,6 +114,8 @@ def wish(database: Path, entry_id: int, wanted: Wish) -> Item:
 
     """
     _check_there(database)
+    # looked up before it is opened for writing, which would make our tables in a database of Optuna's alone
+    state_of(database, entry_id)
     queue = _queue(database)
     before = queue.want(entry_id, wanted)
     worker = queue.item(entry_id).worker

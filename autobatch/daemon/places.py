@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from autobatch.errors import DatabaseError
+from autobatch.store.read import opened
 
 
 def folder(database: Path) -> Path:
@@ -43,7 +44,7 @@ def check(database: Path) -> None:
     """Check that a daemon may work on a database here.
 
     Raises:
-        DatabaseError: its folder is not there, or it is another user's.
+        DatabaseError: its folder is not there, it is another user's, or as `check_content`.
 
     """
     if not database.resolve().parent.is_dir():
@@ -52,3 +53,16 @@ def check(database: Path) -> None:
     if database.exists() and database.stat().st_uid != os.geteuid():
         message = f"{database} belongs to another user."
         raise DatabaseError(message, "Only its own user may give its daemon commands; name another with --db.")
+    check_content(database)
+
+
+def check_content(database: Path) -> None:
+    """Check that a database, where there is one, is no other program's, without writing to it or beside it.
+
+    Raises:
+        DatabaseError: it is another program's or damaged.
+
+    """
+    if database.is_file():
+        with opened(database):
+            pass

@@ -24,11 +24,11 @@ def lines(database: Path, entry_id: int | None, *, follow: bool) -> Iterator[str
 
     """
     path = places.log(database, entry_id)
-    _state(database, entry_id)
+    state_of(database, entry_id)
     if not path.exists() and not follow:
         message = f"There is no log {path} yet."
         raise UsageError(message, "`autobatch status` says what it waits for; `logs -f` waits for it, too.")
-    while not path.exists() and _state(database, entry_id) not in OVER:
+    while not path.exists() and state_of(database, entry_id) not in OVER:
         time.sleep(POLL_S)
     if path.exists():
         yield from _read(path, database, entry_id, follow=follow)
@@ -38,14 +38,21 @@ def _read(path: Path, database: Path, entry_id: int | None, *, follow: bool) -> 
     with path.open(encoding="utf-8", errors="replace") as stream:
         while True:
             # asked before reading: what was written until it was over is still read
-            is_last = not follow or _state(database, entry_id) in OVER
+            is_last = not follow or state_of(database, entry_id) in OVER
             yield stream.read()
             if is_last:
                 return
             time.sleep(POLL_S)
 
 
-def _state(database: Path, entry_id: int | None) -> State | None:
+def state_of(database: Path, entry_id: int | None) -> State | None:
+    """Return the state of a search of the queue; None for the daemon itself, which has none.
+
+    Raises:
+        DatabaseError: there is no such database.
+        UsageError: there is no such search.
+
+    """
     with opened(database) as connection:
         items = read_items(connection) if schema.has_table(connection, "ab_queue") else []
     states = {item.entry_id: item.state for item in items}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,35 @@ def status(database: Path, *, unfinished: bool = False) -> dict[str, Any]:
     }
 
 
+def daemon_status(database: Path) -> dict[str, Any]:
+    """Return how the daemon itself stands, JSON-ready: of its searches, the states of those that are not over.
+
+    Raises:
+        DatabaseError: as `status`.
+
+    """
+    state = status(database, unfinished=True)
+    found = state["daemon"] or {"pid": None, "since": None}
+    return {
+        "running": state["daemon"] is not None,
+        **found,
+        "database": str(database.resolve()),
+        "log": str(places.log(database)),
+        "trouble": state["trouble"],
+        "searches": dict(Counter(one["state"] for one in state["searches"])),
+    }
+
+
+def search(database: Path, entry_id: int) -> dict[str, Any]:
+    """Return how one search of the queue stands, JSON-ready.
+
+    Raises:
+        DatabaseError: as `status`.
+
+    """
+    return next(one for one in status(database)["searches"] if one["search"] == entry_id)
+
+
 def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[str, Any]:
     """Return one entry as people and scripts read it."""
     has_answer = item.is_over or item.state is State.FINISHING
@@ -110,7 +140,8 @@ def _progress(connection: sqlite3.Connection) -> Mapping[str, Progress]:
     if not schema.has_table(connection, "trial_values"):
         return {}
     finished = {name: (count, best) for name, count, best in connection.execute(_PROGRESS)}
-    since = dict(connection.execute(_PROBE).fetchall())
+    # a database of Optuna's alone has none of our tables
+    since = dict(connection.execute(_PROBE).fetchall()) if schema.version(connection) else {}
     # a study in its first probe has finished nothing
     return {name: Progress(*finished.get(name, (0, None)), since.get(name)) for name in finished.keys() | since.keys()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from autobatch import attributes
 from autobatch.errors import DatabaseError, UsageError
 from autobatch.review.records import Study, Trial, unix_time
 from autobatch.settings import Scalar
+from autobatch.store import schema
 from autobatch.store.read import opened
 from autobatch.verdict import Kind
 
@@ -46,7 +46,9 @@ class Database:
 
     def studies(self) -> list[Study]:
         """Return every study, the one worked on last first."""
-        with self._open() as connection:
+        with opened(self.path) as connection:
+            if not _has_studies(connection, self.path):
+                return []
             rows = connection.execute(_STUDIES).fetchall()
             best = dict(connection.execute(_BEST).fetchall())
             facts = _study_attributes(connection)
@@ -77,7 +79,7 @@ class Database:
         """Yield trials, the newest first."""
         condition, values = _failed() if failed else ("1", ())
         text = f"SELECT t.trial_id FROM trials t WHERE t.study_id = ? AND {condition} ORDER BY t.number DESC LIMIT ?"  # noqa: S608 - constants only
-        with self._open() as connection:
+        with opened(self.path) as connection:
             found = connection.execute(text, (study.identity, *values, -1 if limit is None else limit))
             while identities := [row[0] for row in found.fetchmany(CHUNK)]:
                 yield from _load(connection, study, identities)
@@ -86,7 +88,7 @@ class Database:
         """Return the feasible trials of most throughput, the best first."""
         text = """SELECT t.trial_id FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id
             WHERE t.study_id = ? AND t.state = 'COMPLETE' AND v.value > 0 ORDER BY v.value DESC LIMIT ?"""
-        with self._open() as connection:
+        with opened(self.path) as connection:
             identities = [row[0] for row in connection.execute(text, (study.identity, limit))]
             loaded = list(_load(connection, study, identities))
         return sorted(loaded, key=lambda trial: -(trial.value or 0.0))
@@ -98,7 +100,7 @@ class Database:
             UsageError: the study has no such trial.
 
         """
-        with self._open() as connection:
+        with opened(self.path) as connection:
             text = "SELECT trial_id FROM trials WHERE study_id = ? AND number = ?"
             found = connection.execute(text, (study.identity, number)).fetchone()
             if found is None:
@@ -110,22 +112,23 @@ class Database:
         """Return how many trials ended with each verdict, the most frequent first."""
         text = """SELECT a.value_json, COUNT(*) FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id
             WHERE t.study_id = ? AND a.key = ? GROUP BY a.value_json ORDER BY COUNT(*) DESC, a.value_json"""
-        with self._open() as connection:
+        with opened(self.path) as connection:
             rows = connection.execute(text, (study.identity, attributes.VERDICT)).fetchall()
         return {str(json.loads(value)): count for value, count in rows}
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with opened(self.path) as connection:
-            _check(connection, self.path)
-            yield connection
 
+def _has_studies(connection: sqlite3.Connection, path: Path) -> bool:
+    """Tell whether Optuna's tables are there; in a database of ours that no search has worked on, they are not yet.
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+    Raises:
+        DatabaseError: it is another program's.
+
+    """
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if _TABLES - tables:
+    if _TABLES - tables and schema.version(connection) == 0:
         what = f"{path} is a database of another program: it holds no studies."
         raise DatabaseError(what, "Name the database of a search with --db; this one was not changed.")
+    return not _TABLES - tables
 
 
 def _failed() -> tuple[str, tuple[str, ...]]:

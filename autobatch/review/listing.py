@@ -7,16 +7,17 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from functools import wraps
+from typing import Any, Generic, TypeVar, cast
 
 import click
 
+from autobatch.errors import UsageError
 from autobatch.review import terminal
 from autobatch.review.words import one_line
 
 Row = TypeVar("Row")
 Command = TypeVar("Command", bound=Callable[..., Any])
-Form = Literal["table", "json", "csv"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,30 @@ class Column(Generic[Row]):
 
 
 def output_options(command: Command) -> Command:
-    """Give a listing command the flags `--json` and `--csv`; it receives `form`."""
-    flags = [
-        click.option("--json", "form", flag_value="json", help="Print JSON."),
-        click.option("--csv", "form", flag_value="csv", help="Print CSV with a header."),
-    ]
-    for flag in flags:
-        command = flag(command)
-    return command
+    """Give a listing command the flags `--json` and `--csv`; it receives `form`, None where neither is given."""
+
+    @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @wraps(command)
+    def chosen(*arguments: object, as_json: bool, as_csv: bool, **options: object) -> object:
+        return command(*arguments, form=one_form(json=as_json, csv=as_csv), **options)
+
+    return cast("Command", chosen)
+
+
+def one_form(**asked: bool) -> str | None:
+    """Return the form of output whose flag is given, by name, or None.
+
+    Raises:
+        UsageError: more than one is.
+
+    """
+    given = [name for name, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        flags = " and ".join(f"--{name}" for name in given)
+        message = f"{flags} were given together."
+        raise UsageError(message, "Give one of them; run the command again for another.")
+    return given[0] if given else None
 
 
 def emit(rows: Iterable[Row], columns: Iterable[Column[Row]], form: str | None, title: str = "") -> None:

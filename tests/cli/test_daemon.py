@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pytest
 from click.testing import CliRunner
 
 from autobatch.cli import root
-from autobatch.errors import AutobatchError
+from autobatch.daemon import presence
+from autobatch.errors import AutobatchError, DatabaseError
 from autobatch.store.database import Database
 from autobatch.store.queue import Queue
 
@@ -90,6 +92,71 @@ def test_looking_on_ends_quietly_with_ctrl_c(arguments, path):
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Return files that autobatch did not make, alone in a folder: a database of Optuna's, and a text."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/optuna.db")
+    optuna.create_study(storage=storage, study_name="theirs").add_trial(optuna.trial.create_trial(value=1.0))
+    storage.engine.dispose()
+    (folder / "notes.txt").write_text("not a database")
+    return folder
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_database_of_optunas_alone_has_an_empty_queue(foreign):
+    done = autobatch("status", path=foreign / "optuna.db")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "The queue is empty.")
+    assert json.loads(autobatch("queue", "--json", path=foreign / "optuna.db").output) == []
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["pause", "1"], ["cancel", "1"], ["logs", "1"], ["daemon", "stop"]])
+def test_foreign_files_are_left_as_they_are(foreign, arguments):
+    before = contents(foreign)
+    for name in before:
+        autobatch(*arguments, path=foreign / name)
+    assert contents(foreign) == before
+
+
+def test_starting_on_a_foreign_file_leaves_nothing_beside_it(foreign):
+    before = contents(foreign)
+    error = autobatch("daemon", "start", path=foreign / "notes.txt").exception
+    assert isinstance(error, DatabaseError)
+    assert isinstance(autobatch("daemon", "run", path=foreign / "notes.txt").exception, DatabaseError)
+    assert contents(foreign) == before
+
+
+@pytest.mark.usefixtures("queue")
+def test_the_daemon_itself_is_told(path):
+    done = autobatch("daemon", "status", path=path)
+    assert done.exit_code == 3
+    assert "daemon: none; `autobatch daemon start` starts it\n" in done.output
+    holder = Database(path)
+    presence.take(holder)
+    try:
+        # locks are told between open files, so our own is told to us as another's
+        done = autobatch("daemon", "status", path=path)
+        state = json.loads(autobatch("daemon", "status", "--json", path=path).output)
+    finally:
+        holder.close()
+    assert done.exit_code == 0
+    assert f"daemon: process {os.getpid()}, since " in done.output
+    assert f"database: {path}\n" in done.output
+    assert "queue: 1 queued\n" in done.output
+    assert (state["running"], state["pid"], state["database"]) == (True, os.getpid(), str(path))
+    assert (state["searches"], state["log"]) == ({"queued": 1}, f"{path}.queue/daemon.log")
+
+
+def test_without_a_database_there_is_no_daemon_to_tell_of(path):
+    error = autobatch("daemon", "status", path=path).exception
+    assert isinstance(error, DatabaseError)
+    assert not list(path.parent.iterdir())
 
 
 def test_a_unit_is_printed(path):

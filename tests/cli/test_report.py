@@ -49,12 +49,14 @@ def test_the_page_is_written_whole_over_an_older_one(path, tmp_path):
     ("arguments", "said"),
     [
         (["--html", "{folder}/none/report.html"], "cannot be written"),
-        (["--html", "{folder}/report.html", "--json"], "were both given"),
+        (["--html", "{database}/report.html"], "cannot be written: Not a directory"),
+        (["--html", "{folder}/report.html", "--json"], "--html and --json were given together"),
+        (["--markdown", "--json"], "--markdown and --json were given together"),
         (["--study", "another"], "no study 'another'"),
     ],
 )
 def test_bad_input_is_said(path, tmp_path, arguments, said):
-    command = ["report", "--db", str(path), *(text.format(folder=tmp_path) for text in arguments)]
+    command = ["report", "--db", str(path), *(text.format(folder=tmp_path, database=path) for text in arguments)]
     with pytest.raises(UsageError, match=said) as caught:
         CliRunner().invoke(root, command, catch_exceptions=False)
     assert caught.value.do

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from autobatch.cli import root
+from autobatch.errors import UsageError
 from autobatch.review import columns
+from autobatch.store.database import Database
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "review"))
 import recorded
@@ -74,6 +76,13 @@ def test_nothing_failed_is_an_empty_list(tmp_path):
     assert json.loads(run("trials", "--db", tmp_path / "new.db", "--json")) == []
 
 
+def test_a_database_that_no_search_has_worked_on_holds_no_study(tmp_path):
+    Database(tmp_path / "new.db").close()  # as `daemon start` leaves it
+    assert json.loads(run("studies", "--db", tmp_path / "new.db", "--json")) == []
+    with pytest.raises(UsageError, match="holds no study"):
+        run("trials", "--db", tmp_path / "new.db")
+
+
 def test_show(path):
     assert "over_limit" in run("show", 2, "--db", path)
     assert json.loads(run("show", 2, "--db", path, "--json"))["verdict"] == "over_limit"
@@ -100,6 +109,8 @@ def test_any_encoding_of_the_terminal_is_survived(tmp_path, encoding):
         (["studies", "--db", "none.db"], 4, "There is no database"),
         (["trials", "--db", "{path}", "--study", "another"], 2, "There is no study 'another'"),
         (["show", "99", "--db", "{path}"], 2, "has no trial 99"),
+        (["trials", "--db", "{path}", "--csv", "--json"], 2, "--json and --csv were given together"),
+        (["studies", "--db", "{path}", "--json", "--csv"], 2, "--json and --csv were given together"),
     ],
 )
 def test_bad_input_is_two_lines_and_an_exit_code(path, arguments, code, said):
