@@ -72,7 +72,7 @@ HINTS: Mapping[Kind, str] = {
     Kind.THREADS_EXHAUSTED: "No more threads or processes may be made: raise the limit or use fewer workers.",
     Kind.SHM_FULL: "/dev/shm is full: give the container more (--shm-size) or use fewer workers.",  # noqa: S108 - a path in words
     Kind.DISK_FULL: "The disk is full: free some space and run the same command again.",
-    Kind.HANG: "Nothing moved before the deadline: look at the probe's log for what it waits for.",
+    Kind.HANG: "It gave no sign for too long: its log may say what it waits for; a step may need a larger budget.",
     Kind.TIMEOUT: "It was still working when its time was up: give it a larger budget.",
     Kind.BROKEN_PIPE: "The process at the other end of a pipe had gone: look at the probe's log for which.",
     Kind.SPILL: "The driver moved memory to the host instead of failing: stay below this micro-batch.",

@@ -35,6 +35,8 @@ _MARGIN_SHARE = 0.02
 """Of the headroom; it stays for ourselves, so that the probe's limit is reached before the container's."""
 _LEAST_BYTES = 16 << 20
 """Of a cgroup: less would not hold the process's own page tables."""
+_LEAST_SECONDS = 1.0
+"""Of a probe, however long its parent took to import."""
 _OOM_SCORE_ADJ = 1000
 """The kernel takes the probe before anything else it might take."""
 
@@ -122,8 +124,10 @@ class ProbeRunner:
             MachineError: no process can be started at all, or its folder cannot be written.
 
         """
-        self.parent.ensure()
         requested = time.monotonic()
+        self.parent.ensure()
+        waited = time.monotonic() - requested
+        plan = replace(plan, max_seconds=max(_LEAST_SECONDS, plan.max_seconds - waited))
         folder = self._write_request(configuration, plan)
         order = self._order(configuration, folder)
         with self._guards(folder.name) as guards:

@@ -161,9 +161,19 @@ class Desk:
 
     def _verdict(self, trial: Trial, entry: Entry, configuration: Configuration, plan: Plan) -> Verdict:
         try:
-            return self.runner.run(configuration, plan, entry)
+            return _of_all(self.runner.run(configuration, plan, entry), self.space.devices)
         except BaseException as error:
             # the row must not look like a probe that took the machine down with it
             entry.finish(Verdict(Kind.KILLED, evidence={ENDED_BY: type(error).__name__}))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
+
+
+def _of_all(verdict: Verdict, devices: int) -> Verdict:
+    """Return the verdict with the throughput of all data-parallel devices: a probe runs on one of them."""
+    seen = verdict.measurements
+    if devices == 1 or not seen.samples_per_s:
+        return verdict
+    tokens = seen.tokens_per_s * devices if seen.tokens_per_s else None
+    measured = replace(seen, samples_per_s=seen.samples_per_s * devices, tokens_per_s=tokens)
+    return replace(verdict, measurements=measured)

@@ -141,7 +141,7 @@ class FirstStage:
         best = max((fact.samples_per_s for fact in self.desk.facts), default=0.0)
         return Plan(
             max_seconds=max(1.0, min(DEADLINE_S, self.budget.left_s)),
-            hopeless_samples_per_s=HOPELESS_SHARE * best if best else None,
+            hopeless_samples_per_s=HOPELESS_SHARE * best / self.desk.space.devices if best else None,
         )
 
     def _out_of_time(self) -> str:

@@ -58,6 +58,17 @@ def test_the_journal_learns_of_the_process_before_it_runs(make_runner, journal):
     json.dumps(journal.facts)
 
 
+def test_what_the_parents_imports_take_is_no_time_of_the_probes(make_runner, journal, monkeypatch, tmp_path):
+    runner = make_runner("succeed")
+    ensure = runner.parent.ensure
+    monkeypatch.setattr(runner.parent, "ensure", lambda: (time.sleep(0.2), ensure()))
+
+    assert runner.run(Configuration(), Plan(max_seconds=30.0), journal).ok
+
+    requests = [json.loads(path.read_text()) for path in tmp_path.rglob("request.json")]
+    assert [request["plan"]["max_seconds"] < 29.9 for request in requests] == [True]
+
+
 def test_the_child_leads_a_session_and_offers_itself_to_the_kernel(make_runner, journal):
     make_runner("succeed").run(Configuration(), PLAN, journal)
     seen = seen_by(journal)

@@ -494,3 +494,11 @@ def test_on_the_cpu_running_out_of_host_memory_leads_to_smaller_configurations(s
 
     assert result.chosen is not None
     assert result.chosen.configuration.micro_batch <= 6
+
+
+def test_the_throughput_is_that_of_all_devices(search, world):
+    one = search(space=SearchSpace({}, {"precision": ("bf16",)}, 48)).run().chosen
+    two = search(space=SearchSpace({}, {"precision": ("bf16",)}, 96, devices=2)).run().chosen
+
+    assert two.configuration == one.configuration
+    assert two.measurements.samples_per_s == pytest.approx(2 * one.measurements.samples_per_s)
