@@ -53,7 +53,7 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--db", default="trials.db", help="SQLite file of studies and trials.")
 @click.option("--study", help="Name of the study; the same name resumes it.")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model's own code run (only if you trust it).")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON; with --detach, the queued entry.")
 @click.option("--quiet", "-q", is_flag=True, help="No live view.")
 @click.option("--detach", is_flag=True, help="Queue the search for the daemon, and start that if there is none.")
 @click.option("--on-done", metavar="CMD", help="With --detach: run this command when the search is done.")
@@ -95,7 +95,7 @@ def command(  # noqa: D103 - click shows the help text below
     if on_done and not detach:
         raise UsageError("--on-done is for searches that nobody watches.", "Add --detach, or leave --on-done out.")
     if detach:
-        _submit(job, on_done)
+        _submit(job, on_done, as_json=as_json)
         return
     answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
@@ -114,10 +114,14 @@ def _subject(model: str | None, script: tuple[str, ...]) -> str:
     return Path(parse(script).program).name
 
 
-def _submit(job: Job, on_done: str | None) -> None:
-    from autobatch.daemon import control
+def _submit(job: Job, on_done: str | None, *, as_json: bool) -> None:
+    from autobatch.daemon import control, standing
 
-    number = control.submit(Path(job.database), job, on_done)
+    database = Path(job.database)
+    number = control.submit(database, job, on_done)
+    if as_json:
+        click.echo(json.dumps(standing.search(database, number), ensure_ascii=False, indent=2))
+        return
     click.echo(f"Queued as search {number}: `autobatch status` shows it, `autobatch logs -f {number}` follows it.")
 
 

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from autobatch.cli import root
+from autobatch.daemon import control
 from autobatch.errors import AutobatchError, UsageError
 
 SMALL = [
@@ -106,6 +107,13 @@ def test_options_that_a_script_has_itself_are_refused(options, what, tmp_path, w
 
     assert isinstance(result.exception, UsageError)
     assert what in result.exception.what
+
+
+def test_a_queued_search_is_told_for_scripts_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "start", lambda _: None)
+    entry = json.loads(search(*DEMO, "--detach", "--json", folder=tmp_path).stdout)
+    assert (entry["search"], entry["model"], entry["state"], entry["budget_s"]) == (1, "demo", "queued", 1800.0)
+    assert search(*DEMO, "--detach", folder=tmp_path).stdout.startswith("Queued as search 2: ")
 
 
 def test_a_search_runs_real_probes_and_resumes(tmp_path):
