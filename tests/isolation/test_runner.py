@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,9 @@ def test_the_request_is_what_was_asked(make_runner, journal):
     limits = Limits(device_bytes=GIB, host_bytes=2 * GIB)
     make_runner("succeed", seed=5, limits=limits).run(configuration, PLAN, journal)
     request = ProbeRequest.from_json(Path(journal.facts["folder"], "request.json").read_text())
-    assert (request.configuration, request.plan, request.limits, request.seed) == (configuration, PLAN, limits, 5)
+    assert (request.configuration, request.limits, request.seed) == (configuration, limits, 5)
+    assert replace(request.plan, max_seconds=PLAN.max_seconds) == PLAN
+    assert 50.0 < request.plan.max_seconds <= PLAN.max_seconds
     assert request.folder == journal.facts["folder"]
 
 

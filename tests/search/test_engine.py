@@ -496,7 +496,7 @@ def test_on_the_cpu_running_out_of_host_memory_leads_to_smaller_configurations(s
     assert result.chosen.configuration.micro_batch <= 6
 
 
-def test_the_throughput_is_that_of_all_devices(search, world):
+def test_the_throughput_is_that_of_all_devices(search):
     one = search(space=SearchSpace({}, {"precision": ("bf16",)}, 48)).run().chosen
     two = search(space=SearchSpace({}, {"precision": ("bf16",)}, 96, devices=2)).run().chosen
 
