@@ -9,6 +9,7 @@ import click
 
 from autobatch import __version__
 from autobatch.cli import output
+from autobatch.cli.interrupts import InterruptedCommandError
 from autobatch.errors import AutobatchError
 
 COMMANDS: dict[str, str] = {
@@ -54,6 +55,13 @@ class Lazy(click.Group):
         __import__(module)
         command: click.Command = getattr(sys.modules[module], attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an interrupt has our exit code and our two lines, not click's."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedCommandError from error
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

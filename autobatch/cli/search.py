@@ -75,6 +75,7 @@ def command(  # noqa: D103 - click shows the help text below
     no_color: bool,
     **options: object,
 ) -> None:
+    from autobatch.cli.interrupts import orderly_end
     from autobatch.job.run import run
     from autobatch.review.answer import answer_text
     from autobatch.review.live import make_view
@@ -97,7 +98,8 @@ def command(  # noqa: D103 - click shows the help text below
     if detach:
         _submit(job, on_done, as_json=as_json)
         return
-    answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
+    with orderly_end():
+        answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
     if answer["interrupted"]:
         sys.exit(EXIT_INTERRUPTED)
