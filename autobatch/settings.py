@@ -50,7 +50,18 @@ class Setting:
     """Whether it is searched unless told otherwise."""
     changes_result: bool = False
     """Whether it may change the trained model's quality; such a setting is searched only when asked for."""
+    accepted: tuple[str, ...] = ()
+    """Values besides `choices` that it takes when they are named."""
 
+
+OPTIMIZERS = (
+    "adamw_torch", "adamw_anyprecision", "adamw_torch_4bit", "adamw_torch_8bit", "ademamix", "sgd", "adagrad",
+    "adamw_bnb_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_ademamix_32bit",
+    "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit", "lomo", "adalomo", "grokadamw", "schedule_free_radam", "schedule_free_adamw",
+    "schedule_free_sgd", "stable_adamw",
+)  # fmt: skip
+"""transformers' further names, but those of other devices (XLA, NPU) and with target modules (GaLore, APOLLO)."""
 
 _ALL = (
     Setting(MICRO_BATCH, 1, (), "batch", searched=True),
@@ -65,8 +76,15 @@ _ALL = (
         ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor"),
         "device",
         changes_result=True,
+        accepted=OPTIMIZERS,
     ),
-    Setting(ATTENTION, "sdpa", ("eager", "sdpa", "flash_attention_2"), "device"),
+    Setting(
+        ATTENTION,
+        "sdpa",
+        ("eager", "sdpa", "flash_attention_2"),
+        "device",
+        accepted=("flash_attention_3", "flex_attention"),
+    ),
     Setting(LIGER, default=False, choices=(False, True), group="device"),
     Setting(COMPILE, default=False, choices=(False, True), group="device"),
     Setting(SAMPLING, "random", ("random", "group_by_length"), "device"),

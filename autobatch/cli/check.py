@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from autobatch.cli.numbers import Finite
 from autobatch.errors import EXIT_OK
 
 EXIT_DIFFERS = 1
@@ -38,7 +39,7 @@ def check(file: Path, device: str | None, *, as_json: bool) -> None:
 
 @click.command(epilog=_CODES, context_settings={"show_default": True})
 @_FILE
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=2.0, help="Deadline of the run.")
+@click.option("--minutes", type=Finite(0, 24 * 60, min_open=True), default=2.0, help="Deadline of the run.")
 @_DEVICE
 @_JSON
 def verify(file: Path, minutes: float, device: str | None, *, as_json: bool) -> None:

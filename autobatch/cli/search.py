@@ -8,22 +8,13 @@ from pathlib import Path
 
 import click
 
+from autobatch.cli.numbers import EffectiveBatch, Finite
 from autobatch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, UsageError
-from autobatch.job.request import FREE, Job
+from autobatch.job.request import Job
 from autobatch.probe.script_command import parse
 from autobatch.units import parse_bytes, parse_duration
+from autobatch.workload.check import MOST_EPOCHS
 from autobatch.workload.profiles import PROFILES
-
-
-def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    if value == "free":
-        return FREE
-    if not value.isdecimal() or int(value) < 1:
-        message = f"{value!r} is no effective batch: give a whole number from 1, or 'free'."
-        raise click.BadParameter(message)
-    return int(value)
 
 
 @click.command(context_settings={"show_default": True, "allow_interspersed_args": False})
@@ -34,8 +25,8 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--data", help="JSON Lines, CSV, Parquet or a folder of text; without it, the preset's lengths.")
 @click.option("--text-column", help="Column of the text in --data.")
 @click.option("--summary-column", help="Column of the target text in --data.")
-@click.option("--effective-batch", callback=_effective, help="Samples per optimizer step, held; or 'free'.")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Epochs of the full training.")
+@click.option("--effective-batch", type=EffectiveBatch(), help="Samples per optimizer step, held; or 'free'.")
+@click.option("--epochs", type=Finite(0, MOST_EPOCHS, min_open=True), help="Epochs of the full training.")
 @click.option("--fix", multiple=True, metavar="KEY=VALUE", help="Hold a setting at one value. Repeatable.")
 @click.option("--search", "searched", multiple=True, metavar="KEY[=V,V]", help="Search a setting too. Repeatable.")
 @click.option("--space", help="YAML file with `fix:` and `search:` maps.")
@@ -43,13 +34,13 @@ def _effective(_: click.Context, __: click.Parameter, value: str | None) -> int 
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="Data-parallel devices of the full training.")
 @click.option("--gpu-memory", help="Treat the card as this large, for example 24GiB.")
 @click.option("--host-memory", help="Treat the host limit as this large, for example 60GiB.")
-@click.option("--limit-gpu", type=click.FloatRange(0.1, 1.0), default=0.85, help="Share of the card that is safe.")
-@click.option("--limit-host", type=click.FloatRange(0.1, 1.0), default=0.80, help="Share of host memory that is safe.")
+@click.option("--limit-gpu", type=Finite(0.1, 1.0), default=0.85, help="Share of the card that is safe.")
+@click.option("--limit-host", type=Finite(0.1, 1.0), default=0.80, help="Share of host memory that is safe.")
 @click.option("--sampler", type=click.Choice(["structured", "tpe", "gp", "random", "grid"]), default="structured")
 @click.option("--phase", type=click.Choice(["train", "inference"]), default="train", help="What to tune.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.01, help="Stop when less is left to gain.")
+@click.option("--threshold", type=Finite(0, 1), default=0.01, help="Stop when less is left to gain.")
 @click.option("--isolation", type=click.Choice(["fork", "spawn"]), default="fork", help="How probes are started.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the sampler and the probes.")
 @click.option("--db", default="trials.db", help="SQLite file of studies and trials.")
 @click.option("--study", help="Name of the study; the same name resumes it.")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model's own code run (only if you trust it).")

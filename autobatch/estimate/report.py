@@ -15,6 +15,7 @@ from autobatch.estimate.cards import Card
 from autobatch.estimate.memory import GIB, Prediction, longest_tokens
 from autobatch.estimate.plan import ArmPlan
 from autobatch.units import format_bytes, parse_bytes
+from autobatch.workload.check import check_batch
 from autobatch.workload.resolve import resolve
 from autobatch.workload.spec import Workload
 
@@ -91,6 +92,7 @@ def make(model: str, gpus: Iterable[str], ram: str | None, effective_batch: int 
     workload = resolve(model)
     if effective_batch:
         workload = replace(workload, effective_batch=effective_batch)
+    check_batch(workload)
     plans = [(card, planning.plan(workload, card)) for card in wanted]
     largest = max((arm.fits for _, arms in plans for arm in arms), default=1) or 1
     return Report(workload, plans, planning.host_table(workload, largest), ram_bytes)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from autobatch.errors import MachineError, UsageError
 from autobatch.job import script
-from autobatch.job.request import Job, as_asked
+from autobatch.job.available import usable
+from autobatch.job.request import Job, as_asked, check
 from autobatch.job.space import Wishes, build_space, wishes
-from autobatch.machine import fingerprint
+from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.request import Limits
 from autobatch.safe_files import read_yaml
 from autobatch.settings import METHOD, QUANTIZATION, SearchSpace
 from autobatch.units import format_bytes
-from autobatch.workload import data as workload_data
+from autobatch.workload.data import with_data
 from autobatch.workload.resolve import resolve
 from autobatch.workload.spec import Workload
 
@@ -51,8 +52,10 @@ def prepare(job: Job) -> Prepared:
 
     """
     _check_budget(job.budget_s)
+    check(job)
     wish = _wish(job)
     device = _device(job.device)
+    wish = usable(wish, fingerprint.precisions(device), processors.usable(), device)
     if job.script:
         workload, wish = script.build(job, wish, device)
     else:
@@ -94,13 +97,9 @@ def build_workload(job: Job, wish: Wishes) -> Workload:
         changes["method"] = wish.fix.get(METHOD, workload.method)
         changes["quantization"] = wish.fix.get(QUANTIZATION, workload.quantization)
     workload = replace(workload, **changes)  # type: ignore[arg-type]  # each value is its field's
-    return as_asked(_with_data(workload, job) if job.data else workload, job)
-
-
-def _with_data(workload: Workload, job: Job) -> Workload:
-    assert job.data
-    data, lengths = workload_data.describe(job.data, workload, job.text_column, job.summary_column)
-    return replace(workload, data=data, lengths=lengths, train_samples=data.samples or workload.train_samples)
+    if job.data:
+        workload = with_data(workload, job.data, job.text_column, job.summary_column)
+    return as_asked(workload, job)
 
 
 def _device(asked: str) -> str:

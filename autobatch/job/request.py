@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from autobatch.errors import UsageError
 from autobatch.workload import profiles
+from autobatch.workload.check import check_batch
 from autobatch.workload.spec import Workload
 
 FREE = 0
 """Effective batch of a search that may choose it."""
+LONGEST_NAME = 200
+"""Bytes of a study's name: folders are called by it, and may have 255."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,28 @@ class Job:
         return cls(**values)
 
 
+def check(job: Job) -> None:
+    """Check what a request says by itself, before anything is read or started.
+
+    Raises:
+        UsageError: the study's name cannot be one, or columns are named of no data.
+
+    """
+    study = job.study or ""
+    if not study.isprintable() or len(study.encode(errors="replace")) > LONGEST_NAME:
+        what = f"{study[:40]!r}... is no name of a study: it is longer than {LONGEST_NAME} bytes, or cannot be printed."
+        raise UsageError(what, "Give a shorter, plain --study NAME, or leave it out.")
+    for name in ("text_column", "summary_column"):
+        if getattr(job, name) is not None and job.data is None and not job.script:
+            what = f"--{name.replace('_', '-')} names a column of --data, which is not given."
+            raise UsageError(what, "Give --data FILE, or leave the column out.")
+
+
 def as_asked(workload: Workload, job: Job) -> Workload:
     """Lay the job's profile over a workload, and over that the effective batch and epochs that it names outright.
 
     Raises:
-        UsageError: there is no such profile.
+        UsageError: there is no such profile, or the effective batch is larger than the training samples.
 
     """
     own = workload.effective_batch
@@ -80,4 +101,5 @@ def as_asked(workload: Workload, job: Job) -> Workload:
         workload = replace(workload, effective_batch=None if job.effective_batch == FREE else job.effective_batch)
     if workload.effective_batch != own:
         workload = replace(workload, recipe_batch=own)
+    check_batch(workload)
     return workload if job.epochs is None else replace(workload, epochs=job.epochs)

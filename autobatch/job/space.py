@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from autobatch.errors import UsageError
 from autobatch.settings import (
     ACCUMULATION,
-    ATTENTION,
+    ALLOCATOR,
     CHECKPOINTING,
     EVAL_BATCH,
+    LARGEST_BATCH,
     METHOD,
     MICRO_BATCH,
-    OPTIM,
     PRECISION,
     QUANTIZATION,
     SETTINGS,
@@ -28,6 +28,8 @@ from autobatch.workload.spec import Workload
 
 LARGEST_MICRO_BATCH = 1024
 _FREE_LADDER = tuple(sorted({b * 2**k for b in (1, 3) for k in range(11) if b * 2**k <= LARGEST_MICRO_BATCH}))
+_DIGITS = 9
+"""Digits of a number that is read at all."""
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _PREFERRED = ("bf16", "fp16", "tf32", "fp32")
 
@@ -63,14 +65,9 @@ def parse_value(name: str, text: Scalar) -> Scalar:
 
     """
     setting = known_setting(name)
-    default = setting.default
-    value = _typed(default, text)
-    positive = value is not None and (isinstance(value, str | bool) or value >= (0 if name == WORKERS else 1))
-    closed = isinstance(default, str) and name not in {OPTIM, ATTENTION, "pytorch_alloc_conf"}
-    if value is None or not positive or (closed and value not in setting.choices):
-        message = f"{name} cannot be {text!r}."
-        choices = ", ".join(str(choice) for choice in setting.choices) or "a whole number from 1"
-        raise UsageError(message, f"It takes {choices}.")
+    value = _typed(setting.default, text)
+    if value is None or not _takes(setting, value):
+        raise UsageError(f"{name} cannot be {text!r:.60}.", _instead(setting, str(text)))
     return value
 
 
@@ -78,8 +75,21 @@ def _typed(default: Scalar, text: Scalar) -> Scalar | None:
     if isinstance(default, bool):
         return text if isinstance(text, bool) else _TRUTH.get(str(text).lower())
     if isinstance(default, int):
-        return int(str(text)) if str(text).isdecimal() and not isinstance(text, bool) else None
+        written = str(text)
+        return int(written) if written.isdecimal() and len(written) <= _DIGITS else None
     return str(text)
+
+
+def _takes(setting: Setting, value: Scalar) -> bool:
+    if isinstance(value, str):
+        return setting.name == ALLOCATOR or value in (*setting.choices, *setting.accepted)
+    return isinstance(value, bool) or (0 if setting.name == WORKERS else 1) <= value <= LARGEST_BATCH
+
+
+def _instead(setting: Setting, text: str) -> str:
+    near = difflib.get_close_matches(text, setting.accepted, n=1)
+    choices = ", ".join(str(choice) for choice in setting.choices) or "a whole number from 1"
+    return f"Did you mean {near[0]}?" if near else f"It takes {choices}."
 
 
 def wishes(fix: Iterable[str], search: Iterable[str], file: Mapping[str, object] | None) -> Wishes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -100,6 +101,27 @@ def read(path: str | Path, text_column: str | None = None, summary_column: str |
         raise UsageError(what, "Give .jsonl, .json, .csv, .tsv or .parquet, or a folder of .txt, .md or .py files.")
     text, summary = choose(table, str(path), text_column, summary_column)
     return Samples(table, text, summary)
+
+
+def with_data(
+    workload: Workload,
+    path: str | Path,
+    text_column: str | None = None,
+    summary_column: str | None = None,
+) -> Workload:
+    """Return the workload on a person's own data, with a note where its token lengths are an estimate.
+
+    Raises:
+        UsageError: as `describe`.
+
+    """
+    data, measured = describe(path, workload, text_column, summary_column)
+    # what was said of lengths that nobody knew is no longer so
+    notes = tuple(note for note in workload.notes if not note.startswith(distributions.UNKNOWN))
+    if measured.estimated:
+        notes += ("Token lengths are an estimate: the model's tokenizer is not on the disk.",)
+    samples = data.samples or workload.train_samples
+    return replace(workload, data=data, lengths=measured, train_samples=samples, notes=notes)
 
 
 def describe(

@@ -11,6 +11,8 @@ from autobatch.workload.spec import Lengths
 
 QUANTILES = 101
 """Entries of a distribution: every percentile, the shortest and the longest among them."""
+UNKNOWN = "Nothing is known of the data's lengths"
+"""Beginning of the note on lengths that are assumed for want of data."""
 
 
 def log_normal(median: float, sigma: float, shortest: int, longest: int) -> tuple[int, ...]:

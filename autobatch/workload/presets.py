@@ -12,6 +12,7 @@ from typing import Any
 from autobatch.errors import UsageError
 from autobatch.safe_files import read_text, read_yaml
 from autobatch.workload import lengths
+from autobatch.workload.check import check
 from autobatch.workload.positions import clamp
 from autobatch.workload.spec import Generation, Lora, Model, Workload
 
@@ -74,11 +75,13 @@ def read(path: Path) -> Workload:
     """
     data = _merged(path)
     try:
-        return _workload(path.stem, data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        workload = _workload(path.stem, data)
+        check(workload)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         said = f"lacks {error}" if isinstance(error, KeyError) else f"is no workload: {error}"
         message = f"{path.name} {said}."
         raise UsageError(message, "Write it as the presets are: `autobatch models NAME` prints one.") from error
+    return workload
 
 
 def _file(name: str) -> Path:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from autobatch.errors import UsageError
 from autobatch.safe_files import read_json
 from autobatch.workload import lengths, presets
+from autobatch.workload.check import check_config
 from autobatch.workload.positions import clamp
 from autobatch.workload.spec import Family, Model, Workload
 
@@ -70,12 +71,17 @@ def from_folder(folder: Path, name: str | None = None) -> Workload:
 
     """
     config = read_json(folder / "config.json")
+    try:
+        check_config(config)
+    except ValueError as error:
+        message = f"{folder / 'config.json'} describes no model: {error}."
+        raise UsageError(message, "Correct it, or save the model again with save_pretrained().") from error
     family = family_of(config, str(folder))
     shape = {key: value for key, value in config.items() if key not in _NOT_THE_SHAPE}
     called = (name or folder.resolve().name).rpartition("/")[2]
     model = Model(called, name or "", family, config=shape, path=str(folder.resolve()))
     source, target, notes = clamp(model, _SOURCE_LENGTH, _TARGET_LENGTH if family == "seq2seq" else None)
-    assumed = f"Nothing is known of the data's lengths: up to {source} tokens are assumed; --data measures them."
+    assumed = f"{lengths.UNKNOWN}: up to {source} tokens are assumed; --data measures them."
     return Workload(
         model=model,
         lengths=lengths.assumed(_ASSUMED, source, target),

@@ -1,0 +1,92 @@
+"""What cannot be in a workload or in a model's configuration, said before anything is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from autobatch.errors import UsageError
+from autobatch.settings import LARGEST_BATCH
+from autobatch.workload.spec import Family, Workload
+
+MOST = 2**31 - 1
+"""Tokens, samples and widths above this are mistakes."""
+MOST_EPOCHS = 1_000_000
+_SIZES = (
+    "vocab_size", "hidden_size", "d_model", "n_embd", "num_hidden_layers", "num_layers", "n_layer", "encoder_layers",
+    "decoder_layers", "num_attention_heads", "num_heads", "n_head", "encoder_attention_heads",
+    "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_kv",
+)  # fmt: skip
+"""Keys of a model's configuration that are one whole number from 1 in every architecture that has them."""
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise ValueError where a model's configuration, as transformers writes it, has a size that is none."""
+    for key in _SIZES:
+        if key in config:
+            _whole(key, config[key], 1)
+    name = config.get("model_type", "")
+    if not isinstance(name, str):
+        raise ValueError(f"model_type is {name!r:.40}, which is no name")  # noqa: TRY004 - the caller tells of values
+
+
+def check(workload: Workload) -> None:
+    """Raise ValueError where a workload that a person wrote has a value of a wrong kind or out of range."""
+    check_config(workload.model.config)
+    _one_of("family", workload.model.family, get_args(Family))
+    _one_of("method", workload.method, ("full", "lora"))
+    _one_of("quantization", workload.quantization, ("none", "int8", "nf4"))
+    _check_counts(workload)
+    _number("epochs", workload.epochs, MOST_EPOCHS)
+    _number("lora.alpha", workload.lora.alpha, MOST)
+    if not isinstance(workload.recipe, Mapping):
+        raise ValueError("recipe is no map of TrainingArguments")  # noqa: TRY004 - the caller tells of values
+    if workload.data is not None or workload.script is not None:
+        raise ValueError("data and script are of the command line, not of this file")
+
+
+def _check_counts(workload: Workload) -> None:
+    _whole("max_source_length", workload.max_source_length, 1)
+    if workload.max_target_length is not None:
+        _whole("max_target_length", workload.max_target_length, 1)
+    for length in (*workload.lengths.source, *workload.lengths.target):
+        _whole("lengths.shortest", length, 1)
+    if workload.effective_batch is not None:
+        _whole("effective_batch", workload.effective_batch, 1)
+    _whole("train_samples", workload.train_samples, 1)
+    _whole("eval_samples", workload.eval_samples, 0)
+    _whole("lora.r", workload.lora.r, 1)
+    if workload.generation is not None:
+        _whole("generation.num_beams", workload.generation.num_beams, 1)
+        _whole("generation.max_new_tokens", workload.generation.max_new_tokens, 1)
+
+
+def check_batch(workload: Workload) -> None:
+    """Check the effective batch against the training samples, where their number is known.
+
+    Raises:
+        UsageError: an optimizer step would need more samples than there are.
+
+    """
+    batch = workload.effective_batch
+    samples = min(workload.train_samples or LARGEST_BATCH, LARGEST_BATCH)
+    if batch is not None and batch > samples:
+        there = f"{samples:,} training samples" if workload.train_samples else f"{samples:,}, the most there can be"
+        what = f"An effective batch of {batch:,} is larger than the {there}."
+        raise UsageError(what, f"Give --effective-batch from 1 to {samples}, or more data.")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
+        raise ValueError(f"{name} is {value!r:.40}, not a whole number from {least} to {MOST}")
+
+
+def _number(name: str, value: object, most: float) -> None:
+    # `nan` is not in the range either
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, not a number above 0 and up to {most:g}")
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r:.40}, not one of {', '.join(known)}")
