@@ -21,6 +21,7 @@ from autobatch.estimate import memory, shapes
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lora, Workload
+from benchmarks import arguments
 
 GIB = 2**30
 CARDS_GIB = (10, 16, 24, 40, 80)
@@ -140,9 +141,9 @@ def summary(name: str, judged: list[Judged], seconds: float) -> str:
 def main() -> None:
     """Print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--surfaces", type=Path, required=True)
+    parser.add_argument("--surfaces", type=arguments.surfaces, required=True)
     parser.add_argument("--only", nargs="*", default=[], help="models to judge; all unless given")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=arguments.output)
     options = parser.parse_args()
     everything: list[Judged] = []
     head = ("median", "p90", "worst", "bias", "false fits", "seconds")
@@ -162,7 +163,9 @@ def main() -> None:
             print(f"{name}: {error.what}")
             continue
         everything += judged
-        print(summary(name, judged, time.process_time() - start))
+        print(f"{name}: no row that ran" if not judged else summary(name, judged, time.process_time() - start))
+    if not everything:
+        parser.error("no surface that was asked for holds a row to judge.")
     print(summary("all", everything, time.process_time() - total))
     if options.json:
         options.json.write_text(json.dumps({"rows": [j.to_dict() for j in everything]}, indent=1) + "\n")

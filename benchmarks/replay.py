@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from autobatch.search.engine import Search
 from autobatch.search.seams import StopSearch
 from autobatch.settings import Configuration
+from benchmarks import arguments
 from benchmarks.replay_machine import Slowness, slowed
 from benchmarks.replay_prior import Shapes, shapes_of
 from benchmarks.replay_record import HEADER, Record, case_line, line
@@ -122,10 +122,13 @@ def _after(before: Sequence[Replayed], seed: int, *, prior: bool) -> BaseStorage
     return storage
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(words)
     surfaces, cases = read_surfaces(options.surfaces), read_cases(options.cases)
+    if missing := _unknown(surfaces, cases, options):
+        parser.error(f"no recorded surface and case of: {', '.join(missing)}.")
     here, there = Slowness(*options.slower), Slowness(*(options.after_slower or options.slower))
     wanted = [s for s in STRATEGIES if s in options.strategies]
     records: list[Record] = []
@@ -147,6 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps({"rows": [record.to_dict() for record in records]}))
 
 
+def _unknown(surfaces: Mapping[str, Surface], cases: Sequence[Case], options: argparse.Namespace) -> list[str]:
+    """Return the models that are asked for, each case's unless told, and cannot be replayed."""
+    of_cases = {case.model for case in cases}
+    wanted = {*(options.models or of_cases), *options.after}
+    return sorted(wanted - (of_cases & surfaces.keys()))
+
+
 def _alike(cases: Sequence[Case], model: str, case: Case) -> Case:
     """Return the case of another model on the same card, where there is one."""
     others = [other for other in cases if other.model == model]
@@ -155,8 +165,8 @@ def _alike(cases: Sequence[Case], model: str, case: Case) -> Case:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--surfaces", type=Path, required=True, help="folder of recorded surfaces (CSV)")
-    parser.add_argument("--cases", type=Path, required=True, help="YAML file of cases")
+    parser.add_argument("--surfaces", type=arguments.surfaces, required=True, help="folder of recorded surfaces (CSV)")
+    parser.add_argument("--cases", type=arguments.file, required=True, help="YAML file of cases")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--seeds-slow", type=int, default=3, help="seeds of the GP, which takes seconds a search")
@@ -171,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--after-slower", nargs=2, type=float, metavar=SLOWNESS, help="mislead: --after ran on this machine"
     )
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--json", type=arguments.output, help="write the rows to this file")
     return parser
 
 
