@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class PreloadedParent:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "autobatch.probe.preload", "--socket", str(theirs.fileno())]
         command += ["--bare"] if self._bare else [part for name in self._modules for part in ("--module", name)]
-        with self._log.open("ab") as log, theirs:
+        with open(self._log, "ab", opener=partial(os.open, mode=0o600)) as log, theirs:
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno(), *self._keep_open],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -64,6 +65,17 @@ def test_output_and_tracebacks_go_to_the_log(parent, tmp_path):
     log = (tmp_path / "log.txt").read_text()
     assert "said on standard output" in log
     assert "LookupError: nobody caught this" in log
+
+
+def test_its_log_is_private(tmp_path):
+    parent = PreloadedParent(tmp_path, bare=True)
+    before = os.umask(0)
+    try:
+        parent.start()
+    finally:
+        os.umask(before)
+        parent.close()
+    assert stat.S_IMODE((tmp_path / "preload.log").stat().st_mode) == 0o600
 
 
 def test_a_child_waits_at_its_gate(parent, tmp_path):
