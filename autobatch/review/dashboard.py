@@ -44,13 +44,16 @@ def check_installed() -> None:
 
 
 def prepare(path: Path) -> list[str]:
-    """Write notes, figures and the objective's name into the newest studies; return the studies' names.
+    """Write notes, figures and the objective's name into our newest studies, and no other; return their names.
 
     Raises:
         DatabaseError: the database cannot be read or written.
 
     """
-    names = [study.name for study in Database(path).studies()[:STUDIES]]
+    # a study without a workload is not a search's: others may have more objectives, of other names
+    names = [study.name for study in Database(path).studies() if study.workload][:STUDIES]
+    if not names:
+        return names
     storage = open_storage(path)
     event.listen(storage.engine, "checkout", _hurry)
     try:

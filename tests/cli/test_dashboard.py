@@ -58,6 +58,25 @@ def test_trials_are_left_as_they_were_and_the_best_is_feasible(path):
     assert study._storage.get_best_trial(study._study_id).user_attrs["verdict"] == "ok"  # as the dashboard asks
 
 
+def test_studies_of_others_are_left_as_they_are(path):
+    storage = recorded.storage(path)
+    theirs = optuna.create_study(storage=storage, study_name="theirs", directions=["minimize", "maximize"])
+    theirs.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
+    assert "Chosen:" in get_note(prepare(path))
+    study = optuna.load_study(study_name="theirs", storage=recorded.storage(path))
+    assert (study.metric_names, get_note(study)) == (None, "")
+
+
+def test_a_database_without_a_search_of_ours_is_not_written(tmp_path):
+    storage = recorded.storage(tmp_path / "theirs.db")
+    optuna.create_study(storage=storage, study_name="theirs", directions=["minimize", "maximize"])
+    storage.engine.dispose()
+    before = (tmp_path / "theirs.db").read_bytes()
+    prepared = CliRunner().invoke(root, ["dashboard", "--db", str(tmp_path / "theirs.db"), "--prepare-only"])
+    assert "Prepared 0 studies" in prepared.stderr
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"theirs.db": before}
+
+
 def test_a_persons_note_is_kept_and_ours_is_not_written_twice(path):
     study = prepare(path)
     save_note(study, "my own words")
