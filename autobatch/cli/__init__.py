@@ -8,7 +8,7 @@ import sys
 import click
 
 from autobatch import __version__
-from autobatch.cli import output
+from autobatch.cli import output, usage
 from autobatch.cli.interrupts import InterruptedCommandError
 from autobatch.errors import AutobatchError
 
@@ -56,10 +56,18 @@ class Lazy(click.Group):
         command: click.Command = getattr(sys.modules[module], attribute)
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        """Read the arguments; click's errors are ours."""
+        with usage.explained():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an interrupt has our exit code and our two lines, not click's."""
+        """Run the command; an interrupt, and what click refuses, has our exit code and our two lines."""
         try:
-            return super().invoke(ctx)
+            with usage.explained():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise InterruptedCommandError from error
 

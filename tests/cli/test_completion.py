@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from autobatch.cli import root
+from autobatch.errors import UsageError
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -41,4 +42,4 @@ def test_commands_and_options_are_completed():
 
 
 def test_an_unknown_shell_is_refused():
-    assert CliRunner().invoke(root, ["completion", "tcsh"]).exit_code == 2
+    assert isinstance(CliRunner().invoke(root, ["completion", "tcsh"]).exception, UsageError)
