@@ -62,6 +62,11 @@ def test_quantised_full_training_is_not_in_the_space():
         (["precision"], [], None, "has no value"),
         ([f"{MICRO_BATCH}=0"], [], None, "cannot be '0'"),
         (["gradient_accumulation_steps=2"], [], None, "follows from"),
+        ([f"{MICRO_BATCH}={'9' * 5000}"], [], None, "cannot be '9999"),
+        ([f"{MICRO_BATCH}=9999999"], [], None, "cannot be '9999999'"),
+        (["optim=nonsense"], [], None, "cannot be 'nonsense'"),
+        ([], ["optim="], None, "cannot be ''"),
+        (["attn_implementation=nonsense"], [], None, "cannot be 'nonsense'"),
         ([], ["dataloader_num_workers=-1"], None, "cannot be '-1'"),
         ([], [], {"fixx": {}}, "'fixx'"),
         ([], [], {"fix": {"optim": ["a", "b"]}}, "2 values"),
@@ -70,6 +75,12 @@ def test_quantised_full_training_is_not_in_the_space():
 def test_a_wrong_wish_says_what_is_wrong(fix, search, file, what):
     with pytest.raises(UsageError, match=what):
         wishes(fix, search, file)
+
+
+def test_a_value_misspelt_is_told_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        wishes(["optim=paged_lion8bit"], [], None)
+    assert caught.value.do == "Did you mean paged_lion_8bit?"
 
 
 def test_a_micro_batch_that_does_not_divide_names_those_that_do():

@@ -56,6 +56,19 @@ def test_a_local_folder_is_read_as_plain_data(tmp_path):
     assert any("--data" in note for note in workload.notes)
 
 
+@pytest.mark.parametrize("value", ["abc", None, 0, -1, 1.5, True, [1], float("nan"), 10**30])
+def test_a_size_that_is_none_is_an_error(tmp_path, value):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "vocab_size": value}))
+    with pytest.raises(UsageError, match="vocab_size"):
+        resolve(str(tmp_path))
+
+
+def test_a_model_type_that_is_no_name_is_an_error(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "model_type": ["llama"]}))
+    with pytest.raises(UsageError, match="model_type"):
+        resolve(str(tmp_path))
+
+
 def test_a_cached_hub_id_is_found(fetched):
     folder = fetched("some/llama", LLAMA)
     model = resolve("some/llama").model
