@@ -83,6 +83,17 @@ def write(tmp_path):
         ([*DEMO, "--data=nowhere.jsonl"], "nowhere.jsonl"),
         ([*DEMO, "--effective-batch=7", "--devices=2"], "cannot be split"),
         ([*DEMO, "--space=nowhere.yaml"], "nowhere.yaml"),
+        ([*DEMO, "--effective-batch=100000000"], "larger than the 5,500 training samples"),
+        ([*DEMO, "--effective-batch=99999999999999999999999"], "larger than the 5,500 training samples"),
+        ([*DEMO, "--fix=optim=nonsense"], "optim cannot be 'nonsense'"),
+        ([*DEMO, "--search=optim="], "optim cannot be ''"),
+        ([*DEMO, "--fix=attn_implementation=nonsense"], "attn_implementation cannot be 'nonsense'"),
+        ([*DEMO, "--fix=attn_implementation=flash_attention_2"], "needs a GPU"),
+        ([*DEMO, "--search=use_liger_kernel"], "needs a GPU"),
+        ([*DEMO, "--fix=precision=tf32"], "precision=tf32"),
+        ([*DEMO, "--fix=dataloader_num_workers=100000"], "workers a core"),
+        ([*DEMO, "--text-column=dialogue"], "--text-column names a column"),
+        ([*DEMO, f"--study={'x' * 600}"], "no name of a study"),
     ],
 )
 def test_bad_input_is_two_lines_and_writes_nothing(options, what, tmp_path):

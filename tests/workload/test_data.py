@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from autobatch.errors import UsageError
 from autobatch.workload import data, presets, tokens
-from autobatch.workload.data import Sample, describe, read
+from autobatch.workload.data import Sample, describe, read, with_data
+from autobatch.workload.resolve import from_folder
 
 ROWS = [
     {
@@ -213,6 +214,26 @@ def test_description_of_an_encoder_decoders_data(file):
     assert lengths.estimated
     assert len(lengths.source) == len(lengths.target) == 20
     assert list(lengths.source) == sorted(lengths.source)
+
+
+def test_what_is_said_of_unknown_lengths_is_not_said_of_measured_ones(file, tmp_path):
+    shape = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 100, "n_positions": 64}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    own = from_folder(tmp_path)
+    assert any("Nothing is known" in note for note in own.notes)
+    measured = with_data(own, file("a.jsonl", FORMS["a.jsonl"]))
+    assert measured.train_samples == len(measured.lengths.source) == 20
+    assert not any("Nothing is known" in note for note in measured.notes)
+    assert {note for note in own.notes if "Nothing is known" not in note} < {*measured.notes}
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_an_estimate_is_said_to_be_one(file, estimated, monkeypatch):
+    tokenizer = tokens.EstimatedTokenizer(30_000)
+    tokenizer.estimated = estimated
+    monkeypatch.setattr(tokens, "load", lambda _: tokenizer)
+    notes = with_data(presets.load("kobart"), file("a.jsonl", FORMS["a.jsonl"])).notes
+    assert any("estimate" in note for note in notes) is estimated
 
 
 def test_a_causal_model_reads_text_and_summary_in_one(file):
