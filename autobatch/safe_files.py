@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from autobatch.errors import UsageError
@@ -75,16 +77,27 @@ def parse_yaml(text: str, name: str, max_depth: int = MAX_DEPTH) -> object:
     """Parse YAML text under the rules of `read_yaml`, whatever it holds; `name` stands for the file in errors."""
     import yaml
 
-    try:
+    with _said_of(name):
         _check_yaml(text, name, max_depth)
         node = yaml.compose(text, Loader=_loader())
         value = None if node is None else _plain(node, name)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _malformed(name, line, error.problem or "it is not YAML") from error
-    except yaml.YAMLError as error:
-        raise _malformed(name, None, str(error)) from error
     return _checked_text(value, name)
+
+
+def compose_yaml(text: str, name: str, max_depth: int = MAX_DEPTH) -> Node | None:
+    """Return the tree of YAML text with its marks, under the rules of `read_yaml` but for aliases and merged keys.
+
+    An alias is the node that it stands for: whoever follows every branch of the tree may never come to an end.
+    """
+    import yaml
+
+    with _said_of(name):
+        _check_yaml(text, name, max_depth, aliases=True)
+        # the parser that every build has, so that marks are the same everywhere
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _check_node(node, name, set())
+    return node
 
 
 def parse_json(text: str, name: str, max_depth: int = MAX_DEPTH) -> object:
@@ -97,6 +110,45 @@ def parse_json(text: str, name: str, max_depth: int = MAX_DEPTH) -> object:
     except ValueError as error:
         raise _malformed(name, None, str(error)) from error
     return _checked_text(value, name)
+
+
+@contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    """Say the parser's errors in ours."""
+    import yaml
+
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise _malformed(name, line, error.problem or "it is not YAML") from error
+    except yaml.YAMLError as error:
+        raise _malformed(name, None, str(error)) from error
+
+
+def _check_node(node: Node, name: str, seen: set[int]) -> None:
+    """Refuse unknown types and repeated keys; what an alias stands for was seen before, as it comes first."""
+    import yaml
+
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if node.tag.removeprefix(_YAML_PREFIX) not in (*_YAML_SCALARS, "map", "seq", "merge"):
+        raise _malformed(name, node.start_mark.line + 1, f"the type {node.tag} is not read here")
+    if isinstance(node, yaml.MappingNode):
+        _check_keys(node, name)
+    if isinstance(node, yaml.CollectionNode):
+        for item in node.value:
+            for part in item if isinstance(item, tuple) else (item,):
+                _check_node(part, name, seen)
+
+
+def _check_keys(node: MappingNode, name: str) -> None:
+    keys: set[str] = set()
+    for key in (key for key, _ in node.value if isinstance(key.value, str)):
+        if key.value in keys:
+            raise _malformed(name, key.start_mark.line + 1, f"the key {key.value!r} is there twice")
+        keys.add(key.value)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -124,14 +176,14 @@ def _mapping(value: object, path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
-def _check_yaml(text: str, name: str, max_depth: int) -> None:
+def _check_yaml(text: str, name: str, max_depth: int, *, aliases: bool = False) -> None:
     """Walk the events, which needs no more memory than the depth, before anything is built."""
     import yaml
 
     depth = values = 0
     for event in yaml.parse(text, Loader=_loader()):
         line = event.start_mark.line + 1 if event.start_mark else None
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.AliasEvent) and not aliases:
             raise _malformed(name, line, f"the alias *{event.anchor} is not read here; write the value out")
         if isinstance(event, (yaml.CollectionStartEvent, yaml.CollectionEndEvent)):
             depth += 1 if isinstance(event, yaml.CollectionStartEvent) else -1

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from autobatch.errors import UsageError
-from autobatch.safe_files import MAX_BYTES, parse_json, parse_yaml, read_json, read_text, read_yaml
+from autobatch.safe_files import MAX_BYTES, compose_yaml, parse_json, parse_yaml, read_json, read_text, read_yaml
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
 
@@ -140,3 +140,25 @@ def test_the_python_reader_of_yaml_agrees_with_the_c_reader(monkeypatch):
     monkeypatch.delattr(yaml, "CSafeLoader")
     assert parse_yaml(text, "x") == by_c
     assert "line 2" in refusal(parse_yaml, "a: 1\na: 2\n", "x")
+
+
+def test_a_tree_keeps_aliases_and_their_places():
+    root = compose_yaml("a: &x [1]\nb: *x\n<<: {c: 1}\n", "mine.yaml")
+
+    (_, first), (_, second), _ = root.value
+    assert first is second
+    assert first.start_mark.index == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: !!python/name:os.system\n", "is not read here"),
+        ("a: {b: 1, b: 2}\n", "there twice"),
+        ("a: *x\n", "undefined alias"),
+        ("[" * 40, "nested more than"),
+    ],
+)
+def test_a_tree_is_read_by_the_same_rules(text, said):
+    with pytest.raises(UsageError, match=said):
+        compose_yaml(text, "mine.yaml")

@@ -22,7 +22,7 @@ def prepare(chosen: Chosen, path: Path, target: str) -> Merged:
     if kind.syntax != "yaml":
         what = f"The format {target} is not YAML, and --into merges into YAML alone."
         raise UsageError(what, "Write a file of its own: leave --into out.")
-    return merge(read_text(path), kind.settings(chosen), kind.aliases, path.name)
+    return merge(read_text(path), kind.settings(chosen), kind.aliases, path.name, kind.rivals)
 
 
 def report(merged: Merged, path: Path, *, dry_run: bool) -> str:

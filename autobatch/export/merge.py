@@ -1,24 +1,28 @@
 """`--into`: lays the tuned keys into a YAML file of the user's, and touches no other character of it.
 
 Values are replaced where the parser says they stand. Writing the whole document anew, as round-trip libraries do,
-would move indentation and quotes that are no concern of ours.
+would move indentation and quotes that are no concern of ours. The tools read their keys at the top of the file, so a
+section inside it, such as `deepspeed:`, is another program's.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from autobatch.errors import UsageError
-from autobatch.safe_files import parse_yaml
-
-if TYPE_CHECKING:
-    from yaml.nodes import MappingNode, Node
+from autobatch.export import document
+from autobatch.export.document import Document, Entry
+from autobatch.export.rivals import without_workers
 
 _CLOSE = 0.85
 """Likeness from which an unknown key is taken for a misspelling of a tuned one."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_Edit = tuple[int, int, str]
+"""First character, the one after the last, and what stands there afterwards."""
 
 
 @dataclass(frozen=True)
@@ -29,119 +33,109 @@ class Merged:
     diff: str
     """Unified; empty where nothing changes."""
     remarks: tuple[str, ...]
-    """What a person should know: keys that look misspelt, older spellings that were kept."""
+    """What a person should know: spellings that were replaced, keys that work against the tuned ones, misspelt ones."""
 
 
-@dataclass(frozen=True)
-class _Section:
-    """A mapping of the document."""
+@dataclass
+class _Plan:
+    """What is to be done to a document."""
 
-    path: str
-    node: MappingNode
-    entries: Mapping[str, tuple[Node, Node]]
+    edits: list[_Edit] = field(default_factory=list)
+    changed: list[Entry] = field(default_factory=list)
+    """The entries that the edits are of."""
+    missing: dict[str, Any] = field(default_factory=dict)
+    last: Entry | None = None
+    """The last entry that holds a tuned key."""
+    remarks: list[str] = field(default_factory=list)
 
 
-def merge(text: str, settings: Mapping[str, Any], aliases: Mapping[str, str], name: str) -> Merged:
-    """Lay settings into YAML text.
-
-    A key is changed where it stands, also inside a section; one that is nowhere goes beside the others.
+def merge(
+    text: str,
+    settings: Mapping[str, Any],
+    aliases: Mapping[str, str],
+    name: str,
+    rivals: Mapping[str, str] = _NOTHING,
+) -> Merged:
+    """Lay settings into the top-level mapping of YAML text.
 
     Args:
         text: of the user's file.
         settings: the tuned keys.
-        aliases: older spelling -> key.
+        aliases: older spelling -> key, which replaces it.
         name: of the file, for messages.
+        rivals: key that works against the tuned ones -> why; it is said and left.
 
     Raises:
-        UsageError: it is no YAML mapping, or a key stands in several sections.
+        UsageError: it is no YAML mapping of plain lines, or an alias ties a value to be changed to another.
 
     """
-    document = parse_yaml(text, name)
-    if not isinstance(document, dict):
-        what = f"{name} holds no mapping of names to values."
-        raise UsageError(what, "Name a YAML file of settings, or leave --into out.")
-    import yaml
-
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert root is not None  # it holds a mapping
-    sections = list(_sections(root))
-    edits, missing, remarks = _plan(sections, settings, aliases, name)
-    home = max(sections, key=lambda section: len(settings.keys() & section.entries.keys()))
-    merged = _edited(text, [*edits, *_addition(text, home, missing, settings)])
-    before, after = text.splitlines(), merged.splitlines()
-    diff = difflib.unified_diff(before, after, name, f"{name} (merged)", lineterm="", n=1)
-    return Merged(merged, "\n".join(diff), (*remarks, *_misspelt(sections, settings, aliases)))
-
-
-def _sections(node: Node, path: str = "") -> Iterator[_Section]:
-    from yaml.nodes import MappingNode
-
-    if isinstance(node, MappingNode):
-        yield _Section(path, node, {str(key.value): (key, value) for key, value in node.value})
-        for key, value in node.value:
-            yield from _sections(value, f"{path}.{key.value}".lstrip("."))
-
-
-_Edit = tuple[int, int, str]
-"""First character, the one after the last, and what stands there afterwards."""
-
-
-def _plan(
-    sections: list[_Section],
-    settings: Mapping[str, Any],
-    aliases: Mapping[str, str],
-    name: str,
-) -> tuple[list[_Edit], dict[str, Any], list[str]]:
-    """Return the values to replace, the settings that the file lacks, and remarks."""
-    edits, missing, remarks = [], {}, []
+    found = document.read(text, name)
+    plan = _Plan()
     for key, value in settings.items():
-        older = [old for old, new in aliases.items() if new == key and old not in settings]
-        found = _find(sections, [key, *older], name)
-        if found is None:
-            missing[key] = value
-            continue
-        spelling, node = found
-        if spelling != key:
-            remarks.append(f"{spelling} is an older spelling of {key}; it was kept.")
-        edits += _replacement(node, _in_older_words(spelling, value))
-    return edits, missing, remarks
+        _place(found, plan, key, value, [old for old, new in aliases.items() if new == key and old not in settings])
+    for key, value in without_workers(settings).items():
+        _reset(found, plan, key, value)
+    _refuse_tied(plan, name)
+    merged = _edited(text, [*plan.edits, *_addition(found, plan)])
+    _make_sure(merged, settings, name)
+    diff = difflib.unified_diff(text.splitlines(), merged.splitlines(), name, f"{name} (merged)", lineterm="", n=1)
+    others = {key: why for key, why in rivals.items() if key not in settings and aliases.get(key) not in settings}
+    remarks = (*plan.remarks, *_against(found, settings, others), *_misspelt(found, settings, {*aliases, *rivals}))
+    return Merged(merged, "\n".join(diff), remarks)
 
 
-def _find(sections: list[_Section], spellings: list[str], name: str) -> tuple[str, Node] | None:
-    for spelling in spellings:
-        holders = [section for section in sections if spelling in section.entries]
-        if len(holders) > 1:
-            places = ", ".join(section.path or "the top" for section in holders)
-            what = f"{name} has {spelling} in several places: {places}."
-            raise UsageError(what, "Keep it in one place, then merge again; the file was not changed.")
-        if holders:
-            return spelling, holders[0].entries[spelling][1]
-    return None
+def _place(found: Document, plan: _Plan, key: str, value: object, older: list[str]) -> None:
+    """Plan the one entry that holds a setting, by the key's own name."""
+    holders = [found.entries[name] for name in (key, *older) if name in found.entries]
+    if not holders:
+        plan.missing[key] = value
+        return
+    first, *surplus = holders
+    if plan.last is None or first.start > plan.last.start:
+        plan.last = first
+    if first.key != key:
+        _change(plan, first, (first.start, first.key_end, key))
+        plan.remarks.append(f"{first.key} is an older spelling of {key}, which replaces it.")
+    _give(plan, first, value)
+    for entry in surplus:
+        _drop(found, plan, entry, key)
 
 
-def _in_older_words(spelling: str, value: object) -> object:
-    return value == "group_by_length" if spelling == "group_by_length" else value
+def _change(plan: _Plan, entry: Entry, edit: _Edit) -> None:
+    plan.changed.append(entry)
+    plan.edits.append(edit)
 
 
-def _replacement(node: Node, value: object) -> list[_Edit]:
-    """Return the edit that gives a node another value, or none where it has that value already."""
-    from yaml.constructor import SafeConstructor
+def _give(plan: _Plan, entry: Entry, value: object) -> bool:
+    """Plan another value for an entry; False where it has that value already."""
+    if entry.has(value):
+        return False
+    start = entry.value_start
+    gap = " " if entry.end == start else ""
+    _change(plan, entry, (start, entry.end, gap + _inline(value)))
+    return True
 
-    if SafeConstructor().construct_document(node) == value:
-        return []
-    start = node.start_mark.index
-    gap = " " if node.end_mark.index == start else ""
-    return [(start, _end(node), gap + _inline(value))]
+
+def _drop(found: Document, plan: _Plan, entry: Entry, key: str) -> None:
+    said = f"{entry.key} is an older spelling of {key}, which stands there too"
+    if found.flow:
+        plan.remarks.append(f"{said}: delete it.")
+        return
+    _change(plan, entry, (found.line_of(entry.start), found.line_after(entry.end), ""))
+    plan.remarks.append(f"{said}: it was taken out.")
 
 
-def _end(node: Node) -> int:
-    """Return where a node's own text ends; the parser's end of a block reaches over the comments that follow."""
-    from yaml.nodes import CollectionNode
+def _reset(found: Document, plan: _Plan, key: str, value: object) -> None:
+    entry = found.entries.get(key)
+    if entry and _give(plan, entry, value):
+        plan.remarks.append(f"{key} needs workers, and there are none: it is {_inline(value)} now.")
 
-    if isinstance(node, CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+
+def _refuse_tied(plan: _Plan, name: str) -> None:
+    for entry in plan.changed:
+        if entry.tied:
+            what = f"{name}: {entry.key} is to change, and a YAML alias ties its value to another."
+            raise UsageError(what, "Write the value out in place of the alias; the file was not changed.")
 
 
 def _inline(value: object) -> str:
@@ -151,23 +145,21 @@ def _inline(value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _addition(text: str, home: _Section, missing: Mapping[str, Any], settings: Mapping[str, Any]) -> list[_Edit]:
-    """Return the edit that adds what a section lacks, after the last tuned key in it or at its end."""
-    pairs = [f"{key}: {_inline(value)}" for key, value in missing.items()]
+def _addition(found: Document, plan: _Plan) -> list[_Edit]:
+    """Return the edit that adds what the file lacks, after its last tuned key or at its end."""
+    pairs = [f"{key}: {_inline(value)}" for key, value in plan.missing.items()]
     if not pairs:
         return []
-    if home.node.flow_style:
-        last = int(home.node.end_mark.index) - 1
-        return [(last, last, ", " * bool(home.entries) + ", ".join(pairs))]
-    tuned = [key for key in home.entries if key in settings]
-    key_node, value_node = home.entries[tuned[-1] if tuned else list(home.entries)[-1]]
-    indent = " " * int(key_node.start_mark.column)
-    end = "\r\n" if "\r\n" in text else "\n"
-    lines = "".join(f"{indent}{pair}{end}" for pair in pairs)
-    here = _end(value_node)
-    if text[here - 1 : here] != "\n":
-        here = text.find("\n", here) + 1
-    return [(here, here, lines)] if here else [(len(text), len(text), end + lines)]
+    text, here, indent = found.text, found.end, 0
+    if found.flow:
+        comma = ", " * bool(found.entries and not text[:here].rstrip().endswith(","))
+        return [(here, here, comma + ", ".join(pairs))]
+    if found.entries:
+        after = plan.last or list(found.entries.values())[-1]
+        here, indent = found.line_after(after.end), after.start - found.line_of(after.start)
+    lines = "".join(f"{' ' * indent}{pair}{found.line_end}" for pair in pairs)
+    broken = text[here - 1 : here] not in ("", "\n")
+    return [(here, here, found.line_end * broken + lines)]
 
 
 def _edited(text: str, edits: list[_Edit]) -> str:
@@ -176,13 +168,35 @@ def _edited(text: str, edits: list[_Edit]) -> str:
     return text
 
 
-def _misspelt(
-    sections: list[_Section],
-    settings: Mapping[str, Any],
-    aliases: Mapping[str, str],
-) -> Iterator[str]:
-    for key in (key for section in sections for key in section.entries):
+def _make_sure(merged: str, settings: Mapping[str, Any], name: str) -> None:
+    """Refuse a file of so rare a shape that the keys would not be read from it as they are meant."""
+    refusal = UsageError(
+        f"{name} is written in a way that cannot be merged into.",
+        "Write its top level as plain `key: value` lines; the file was not changed.",
+    )
+    try:
+        entries = document.read(merged, name).entries
+    except UsageError as error:
+        raise refusal from error
+    if not all(key in entries and entries[key].has(value) for key, value in settings.items()):
+        raise refusal
+
+
+def _against(found: Document, settings: Mapping[str, Any], rivals: Mapping[str, str]) -> Iterator[str]:
+    """Say what works against the tuned keys, or has their names and is not theirs."""
+    for key, entry in found.entries.items():
+        if key in settings:
+            continue
+        inside = [name for name in dict.fromkeys(document.names_inside(entry.value)) if name in settings]
+        if inside:
+            yield f"The section {key} has {', '.join(inside)} of its own: left as it is."
+        if key in rivals and not any(entry.has(off) for off in (None, False, "")):
+            yield f"{key} is set, and {rivals[key]}. It was left as it is."
+
+
+def _misspelt(found: Document, settings: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+    for key in found.entries:
         near = difflib.get_close_matches(key, settings, n=1, cutoff=_CLOSE)
         longer = bool(near) and key.startswith(near[0])  # gradient_checkpointing_kwargs is a key of its own
-        if near and not longer and key not in settings and key not in aliases:
+        if near and not longer and key not in settings and key not in known:
             yield f"The key {key} is unknown; {near[0]} was meant? It was left as it is."

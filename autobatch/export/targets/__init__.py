@@ -32,7 +32,9 @@ class Target:
     elsewhere: Callable[[Chosen], Mapping[str, Any]] = lambda chosen: chosen.model_settings
     """What the tool's file cannot say, so that a person sets it in another place."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Older spelling -> key: where a file has the older one, that is changed and no second key is added."""
+    """Older spelling -> key, which replaces it where a file is merged into."""
+    rivals: Mapping[str, str] = field(default_factory=dict)
+    """Key that works against the tuned ones -> why: said where a file is merged into, and left."""
 
 
 def get(name: str) -> Target:

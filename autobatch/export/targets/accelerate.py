@@ -21,7 +21,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "machine_rank": 0,
         "num_processes": chosen.devices,
         "mixed_precision": precision if precision in {"bf16", "fp16"} else "no",
-        "use_cpu": False,
+        "use_cpu": chosen.device_kind == "cpu",
     }
     if chosen.configuration[COMPILE]:
         keys["dynamo_config"] = {"dynamo_backend": "INDUCTOR"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autobatch.export import rivals
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
 from autobatch.settings import (
@@ -92,4 +93,17 @@ def elsewhere(chosen: Chosen) -> dict[str, Any]:
     return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
-TARGET = Target("axolotl", settings, elsewhere=elsewhere, aliases={"flash_attention": "attn_implementation"})
+_FLAGS = tuple(f"{name}_attention" for name in ("flash", "sdp", "eager", "flex", "xformers", "sage"))
+"""axolotl's former switches: it refuses one that is on beside `attn_implementation`, and reads any value as on."""
+
+TARGET = Target(
+    "axolotl",
+    settings,
+    elsewhere=elsewhere,
+    aliases=dict.fromkeys(_FLAGS, "attn_implementation"),
+    rivals={
+        **{name: rivals.COMMON[name] for name in ("auto_find_batch_size", "bfloat16", "float16")},
+        **dict.fromkeys(("load_in_4bit", "load_in_8bit"), rivals.QUANTIZED),
+        "adapter": "the whole model was trained when this was measured",
+    },
+)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from autobatch.export import rivals
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
+from autobatch.export.targets.hf import ALIASES
 from autobatch.settings import ALLOCATOR, ATTENTION, CHECKPOINTING, CUDNN_ATTENTION, LIGER, METHOD, QUANTIZATION
 
 _ATTENTION = {"eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
@@ -57,4 +59,10 @@ def elsewhere(chosen: Chosen) -> dict[str, Any]:
     return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
-TARGET = Target("llamafactory", settings, elsewhere=elsewhere, aliases={"group_by_length": "train_sampling_strategy"})
+TARGET = Target(
+    "llamafactory",
+    settings,
+    elsewhere=elsewhere,
+    aliases=ALIASES,
+    rivals={**rivals.COMMON, "quantization_bit": rivals.QUANTIZED},
+)

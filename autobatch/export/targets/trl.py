@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autobatch.export import rivals
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
 from autobatch.export.targets.hf import ALIASES
@@ -41,4 +42,4 @@ def elsewhere(chosen: Chosen) -> dict[str, Any]:
     return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
-TARGET = Target("trl", settings, elsewhere=elsewhere, aliases=ALIASES)
+TARGET = Target("trl", settings, elsewhere=elsewhere, aliases=ALIASES, rivals=rivals.COMMON)

@@ -1,0 +1,28 @@
+"""Keys beside the tuned ones that transformers refuses with them, or that work against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autobatch.settings import PREFETCH, WORKERS
+
+_ON_GPU = "it was measured on a GPU"
+_IN_EVALUATION = "evaluation was measured in another precision"
+_PRECISION = "it trains in another precision than was measured"
+QUANTIZED = "the weights were not quantised when this was measured"
+COMMON = {
+    "auto_find_batch_size": "it changes the micro-batch when memory runs out",
+    **dict.fromkeys(("pure_bf16", "bfloat16", "float16"), _PRECISION),
+    "tf32": "it was not when this was measured; a CPU refuses it",
+    "use_cpu": _ON_GPU,
+    "no_cuda": _ON_GPU,
+    "bf16_full_eval": _IN_EVALUATION,
+    "fp16_full_eval": _IN_EVALUATION,
+}
+"""Key of transformers' -> what is to be said where it is set and is not tuned."""
+
+
+def without_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that transformers and torch refuse without workers, at the values that they take."""
+    return {} if settings.get(WORKERS) != 0 else {PREFETCH: None, "dataloader_persistent_workers": False}
