@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+ENDED_BY = "ended_by"
+"""Evidence of a probe that the search itself gave up: what it was interrupted by."""
 _LONGEST_MESSAGE = 300
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from autobatch import attributes
 from autobatch.request import Limits, Plan, Runner
 from autobatch.search import facts as kept
 from autobatch.search.facts import Fact
-from autobatch.search.seams import Entry, Gate, Ledger, Observer, open_gate
+from autobatch.search.seams import Gate, Ledger, Observer, open_gate
 from autobatch.search.study import distributions, parameters
-from autobatch.search.telling import ENDED_BY, tell
+from autobatch.search.telling import tell
 from autobatch.settings import Configuration, SearchSpace
-from autobatch.verdict import Kind, Verdict
+from autobatch.verdict import ENDED_BY, Kind, Verdict
 
 LARGEST_REPEATS = 3
 """A disturbed measurement is made again this often at most."""
@@ -147,8 +147,15 @@ class Desk:
     ) -> Fact:
         kept.write_why(trial, why if carried is None else {**why, attributes.CARRIED: carried})
         entry = self.ledger.begin(self.study.study_name, trial.number, configuration, plan.purpose, stage)
-        self.observer.trial_started(trial.number, configuration, why)
-        verdict = self._verdict(trial, entry, configuration, plan)
+        try:
+            self.observer.trial_started(trial.number, configuration, why)
+            verdict = self.runner.run(configuration, plan, entry)
+        except BaseException as error:
+            # the row must not look like a probe that took the machine down with it
+            given_up = Verdict(Kind.KILLED, evidence={ENDED_BY: type(error).__name__})
+            entry.finish(given_up)
+            tell(trial, Fact(trial.number, configuration, stage, plan.purpose, given_up), self.limits)
+            raise
         entry.finish(verdict)
         fact = Fact(trial.number, configuration, stage, plan.purpose, verdict)
         self.probes += 1
@@ -158,22 +165,3 @@ class Desk:
             self.facts.append(fact)
         self.observer.trial_finished(trial.number, configuration, verdict)
         return fact
-
-    def _verdict(self, trial: Trial, entry: Entry, configuration: Configuration, plan: Plan) -> Verdict:
-        try:
-            return _of_all(self.runner.run(configuration, plan, entry), self.space.devices)
-        except BaseException as error:
-            # the row must not look like a probe that took the machine down with it
-            entry.finish(Verdict(Kind.KILLED, evidence={ENDED_BY: type(error).__name__}))
-            self.study.tell(trial, state=TrialState.FAIL)
-            raise
-
-
-def _of_all(verdict: Verdict, devices: int) -> Verdict:
-    """Return the verdict with the throughput of all data-parallel devices: a probe runs on one of them."""
-    seen = verdict.measurements
-    if devices == 1 or not seen.samples_per_s:
-        return verdict
-    tokens = seen.tokens_per_s * devices if seen.tokens_per_s else None
-    measured = replace(seen, samples_per_s=seen.samples_per_s * devices, tokens_per_s=tokens)
-    return replace(verdict, measurements=measured)

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from autobatch import attributes
 from autobatch.errors import UsageError
@@ -28,11 +29,12 @@ def open_study(
     """Make the study, or load it and check that it is of the same workload and space.
 
     Raises:
-        UsageError: the name belongs to a study of another workload or of another space.
+        UsageError: the name belongs to a study of another workload, of another space, or of another program.
 
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    _check_whose(study)
     _hold_workload(study, workload)
     _hold(study, attributes.SPACE, json.dumps(describe(space), sort_keys=True, ensure_ascii=False))
     _hold_limits(study, limits)
@@ -47,6 +49,16 @@ def describe(space: SearchSpace) -> dict[str, Any]:
         "effective_batch": space.effective_batch,
         "devices": space.devices,
     }
+
+
+def _check_whose(study: optuna.Study) -> None:
+    """Refuse what another program made; a study without anything in it may be ours, of a search that died here."""
+    is_new = (
+        study.directions == [StudyDirection.MAXIMIZE] and not study.user_attrs and not study.get_trials(deepcopy=False)
+    )
+    if attributes.WORKLOAD not in study.user_attrs and not is_new:
+        what = f"The study {study.study_name!r} was made by another program."
+        raise UsageError(what, "Give this search a name of its own with --study, or another database with --db.")
 
 
 def _hold_workload(study: optuna.Study, workload: Workload) -> None:

@@ -13,15 +13,15 @@ from autobatch.request import Limits
 from autobatch.search import facts as kept
 from autobatch.search.facts import Fact
 from autobatch.search.seams import Ended
-from autobatch.verdict import Kind, Verdict
+from autobatch.verdict import ENDED_BY, Kind, Verdict
 
-ENDED_BY = "ended_by"
-"""Evidence of a probe that the search itself gave up: what it was interrupted by."""
+_GIVEN_UP = "The search was interrupted while this ran: nothing is known of it, and it may be tried again."
 
 
 def tell(trial: Trial, fact: Fact, limits: Limits) -> None:
     """Write the attributes and close the trial; one that another process disturbed, or that was given up, fails."""
     if _was_given_up(fact.verdict):
+        _note_end(trial, fact)
         trial.study.tell(trial, state=TrialState.FAIL)
         return
     kept.write(trial, fact, limits)
@@ -48,6 +48,13 @@ def settle(study: optuna.Study, untold: Sequence[Ended], limits: Limits) -> None
 
 def _was_given_up(verdict: Verdict) -> bool:
     return verdict.kind is Kind.KILLED and ENDED_BY in verdict.evidence
+
+
+def _note_end(trial: Trial, fact: Fact) -> None:
+    """Say of a probe without a measurement what it was; it stays no fact, so that a next run tries it again."""
+    noted = {attributes.VERDICT: str(fact.verdict.kind), attributes.HINT: _GIVEN_UP}
+    for name, value in {**noted, attributes.STAGE: fact.stage, attributes.DIGEST: fact.configuration.digest}.items():
+        trial.set_user_attr(name, value)
 
 
 def _value(trial: Trial, fact: Fact) -> float:

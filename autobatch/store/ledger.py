@@ -17,7 +17,7 @@ from autobatch.settings import Configuration
 from autobatch.store import rows
 from autobatch.store.database import BUSY_S, Database
 from autobatch.store.owner import Process
-from autobatch.verdict import Kind, Verdict
+from autobatch.verdict import ENDED_BY, Kind, Verdict
 
 SAMPLE_EVERY_S = 1.0
 SAMPLE_EARLY_S = 0.1
@@ -62,11 +62,12 @@ class Ledger:
         return self._database
 
     def close(self) -> None:
-        """Close the database. Entries without an end count as in flight until this process ends, then as killed."""
-        # a courtesy to the next start, which finds out by itself where this cannot be written
+        """Close the database. Nothing of ours runs any more: entries without an end are given up, not killers."""
+        # where this cannot be written, the next start takes them for killed
         with contextlib.suppress(DatabaseError):
             if self._owner is not None:
                 with self._database.transaction() as connection:
+                    _give_up(connection, self._owner)
                     rows.end_owner(connection, self._owner)
                 self._owner = None
         self._database.close()
@@ -185,6 +186,11 @@ class Entry:
             at, facts = self._waiting
             _insert(connection, self.probe_id, at, "sample", facts)
             self._waiting, self._written, self._written_at = None, facts, time.monotonic()
+
+
+def _give_up(connection: sqlite3.Connection, owner: int) -> None:
+    for probe in rows.in_flight_of(connection, owner):
+        rows.end_probe(connection, probe.probe_id, Verdict(Kind.KILLED, evidence={ENDED_BY: "the end of its search"}))
 
 
 def _insert(connection: sqlite3.Connection, probe_id: int, at: float, event: str, facts: Mapping[str, Any]) -> None:

@@ -151,6 +151,8 @@ def _settle_trials(database: Database, storage: BaseStorage) -> Iterator[Probe]:
                 probes = rows.of_trial(connection, study.study_name, trial.number)
             if any(probe.owner_id in alive for probe in probes) or (alive and not probes):
                 continue
+            if not probes and attributes.WORKLOAD not in study.user_attrs:
+                continue  # another program's, which may be at work
             if probes and probes[-1].kind != Kind.KILLED_IN_FLIGHT:
                 yield probes[-1]
             else:

@@ -112,9 +112,11 @@ def test_a_finished_search_needs_no_more_probes(search, world):
     assert again.chosen.confirmed
 
 
-def test_trials_left_running_are_failed_at_the_start(search):
+def test_trials_left_running_are_failed_at_the_start(search, workload):
     storage = InMemoryStorage()
-    stale = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize").ask()
+    study = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize")
+    study.set_user_attr(attributes.WORKLOAD, json.dumps(workload.to_dict()))
+    stale = study.ask()
     search(storage=storage).run()
     study = optuna.load_study(study_name="autobatch", storage=storage)
     assert study.trials[stale.number].state is TrialState.FAIL
@@ -390,9 +392,10 @@ def test_the_hosts_limits_are_kept_but_may_change(search):
         search(storage=storage, limits=Limits(16 * GIB, 1.0)).run()
 
 
-def test_a_study_that_kept_the_cards_limits_alone_goes_on(search):
+def test_a_study_that_kept_the_cards_limits_alone_goes_on(search, workload):
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="autobatch", direction="maximize")
+    study.set_user_attr(attributes.WORKLOAD, json.dumps(workload.to_dict()))
     study.set_user_attr(attributes.LIMITS, json.dumps({"device_bytes": 24 * GIB, "device_fraction": 1.0}))
     assert search(storage=storage).run().chosen is not None
 

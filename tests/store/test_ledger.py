@@ -10,6 +10,7 @@ from autobatch.errors import DatabaseError, UsageError
 from autobatch.settings import Configuration
 from autobatch.store import read
 from autobatch.store.ledger import Ledger
+from autobatch.store.recovery import close_dead
 from autobatch.verdict import Kind, Measurements, Verdict
 
 STUDY = "kobart"
@@ -100,6 +101,15 @@ def test_a_killer_is_refused_until_a_person_releases_it(ledger, begin):
     assert ledger.quarantined(STUDY) == []
     begin(ledger, 2, 8).finish(Verdict(Kind.KILLED_IN_FLIGHT))
     assert ledger.quarantined(STUDY) == [killer]
+
+
+def test_a_ledger_closed_in_good_order_leaves_no_killer_behind(path, begin):
+    with Ledger.open(path) as ledger:
+        begin(ledger, 0, 8)
+    with Ledger.open(path) as ledger:
+        assert close_dead(ledger) == ()
+        assert ledger.quarantined(STUDY) == []
+    assert rows(path, "SELECT kind FROM ab_probes") == [("killed",)]
 
 
 def test_what_another_process_has_in_flight_is_not_to_be_tried(ledger, path, begin):

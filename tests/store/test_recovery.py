@@ -28,7 +28,9 @@ STUDY = "kobart"
 def study(path):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(path)
-    yield optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+    study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+    study.set_user_attr(attributes.WORKLOAD, "{}")
+    yield study
     storage.engine.dispose()
 
 
@@ -126,11 +128,22 @@ def test_what_a_living_search_has_in_flight_is_left_alone(path, ledger, begin):
 )
 def test_the_cause_is_told_from_boot_and_namespace(path, ledger, begin, changes, cause):
     begin(ledger)
-    ledger.close()
+    ledger.database.close()
     own_by(path, Process.current(), **changes)
     with Ledger.open(path) as other:
         [probe] = close_dead(other)
     assert probe.verdict.evidence["cause"] == cause
+
+
+def test_another_programs_running_trials_are_left_alone(path):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(path)
+    study = optuna.create_study(storage=storage, study_name="mine")
+    study.ask()
+    with Ledger.open(path) as ledger:
+        recover(ledger, storage)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+    storage.engine.dispose()
 
 
 def test_a_search_in_another_living_container_is_left_alone(path, ledger, begin):
@@ -140,7 +153,7 @@ def test_a_search_in_another_living_container_is_left_alone(path, ledger, begin)
     own_by(path, Process.current(), pid_namespace="1:1")
     with Ledger.open(path) as other:
         assert close_dead(other) == ()
-    ledger.close()
+    ledger.database.close()
     held = Mark(path)
     held.hold(owner)
     with Ledger.open(path) as other:
