@@ -8,7 +8,7 @@ from dataclasses import replace
 from autobatch.errors import UsageError
 from autobatch.job.request import FREE, Job, as_asked
 from autobatch.job.space import Wishes
-from autobatch.probe.script_workload import Found, look
+from autobatch.probe.script_workload import PATIENCE_S, Found, look
 from autobatch.settings import (
     ACCUMULATION,
     ALLOCATOR,
@@ -36,7 +36,7 @@ def build(job: Job, wish: Wishes, device: str) -> tuple[Workload, Wishes]:
 
     """
     _refuse_ours(job)
-    found = look(job.script, device)
+    found = look(job.script, device, min(PATIENCE_S, job.budget_s))
     _refuse_unknown(found, wish)
     known = found.workload.effective_batch
     own = replace(found.workload, effective_batch=known and known * job.devices)

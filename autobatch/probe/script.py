@@ -18,25 +18,22 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from transformers import Trainer
-from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch.errors import UsageError
 from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
 from autobatch.probe.measure import flags, measurements, partial
-from autobatch.probe.order import FixedSampler, Order
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import most_steps, parts
 from autobatch.probe.script_command import Command, parse
-from autobatch.probe.script_data import make_material
+from autobatch.probe.script_data import has_own_loader, make_material
 from autobatch.probe.script_loop import LoopProbe, activate
-from autobatch.probe.script_patch import Overlay, install, under_test
-from autobatch.probe.session import Session, beat_with
-from autobatch.probe.trainer import Observed
+from autobatch.probe.script_observe import observe, untold
+from autobatch.probe.script_patch import Overlay, install, keep_metric, under_test
+from autobatch.probe.session import Session
 from autobatch.request import ProbeRequest
-from autobatch.settings import MICRO_BATCH
 from autobatch.verdict import Measurements
 
 OK, FAILED = 0, 1
@@ -69,8 +66,7 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     if (path / "outcome.json").exists():  # a process that the script forked was measured
         return OK
     own, marks = its_own(error.__traceback__), {}
-    for_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-    if own is not None and not for_memory and not isinstance(error, UsageError):
+    if own is not None and not lacks_memory(error) and not isinstance(error, UsageError):
         error.__traceback__ = own
         alone = script_alone.fails(path, error)
         if alone:
@@ -79,6 +75,11 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     known = partial(probe.session, {}) if probe is not None and probe.session is not None else Measurements()
     write_outcome(path, progress.phase, known, marks, error)
     return FAILED
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that there was not enough memory."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def its_own(trace: TracebackType | None) -> TracebackType | None:
@@ -101,18 +102,26 @@ def run(probe: ScriptProbe, command: Command) -> None:
     probe.progress.enter("build")
     probe.meter.start()
     activate(LoopProbe(request, probe.meter, probe.progress))
-    install(Overlay(under_test(request)), probe.train)
+    install(Overlay(under_test(request), keep_metric), probe.train)
     try:
         execute(command)
     except SystemExit as end:
+        _let_out(probe)
         if end.code not in (None, 0):
             what = f"The script ended itself with exit status {end.code} before it trained."
             raise UsageError(what, "Its last lines are in the probe's log; run it by itself.") from end
+    _let_out(probe)
     if not (Path(request.folder) / "outcome.json").exists():
         what = "The script ended, and never trained by transformers.Trainer in its own process."
         raise UsageError(
             what, "Mark a loop of its own with autobatch.probe(); leave launchers that start processes out."
         )
+
+
+def _let_out(probe: ScriptProbe) -> None:
+    """Raise what a script's training raised, where the script kept it to itself."""
+    if probe.raised is not None:
+        raise probe.raised
 
 
 def execute(command: Command) -> None:
@@ -126,19 +135,6 @@ def execute(command: Command) -> None:
         runpy.run_path(command.program, run_name="__main__")
 
 
-class ScriptObserved(Observed):
-    """A script's Trainer that a recorder watches; it gets this class before its own."""
-
-    def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
-        """Make sure that the script's own loader does as it is told, then train."""
-        expected = self._checked_batch
-        found = find_batch_size(inputs) if expected is not None else None
-        if found is not None and found != expected:
-            what = f"The script makes batches of {found} when {MICRO_BATCH} is {expected}."
-            raise UsageError(what, f"Have its loader read args.{MICRO_BATCH}.")
-        return super().training_step(model, inputs, *args, **options)
-
-
 @dataclass
 class ScriptProbe:
     """One measurement of a script's training."""
@@ -148,6 +144,8 @@ class ScriptProbe:
     started: float = field(default_factory=time.monotonic)
     meter: Meter = field(init=False)
     session: Session | None = None
+    raised: Exception | None = None
+    """What the training raised, whether the script caught it or not."""
 
     def __post_init__(self) -> None:
         prepare_environment(self.request)  # which card is the first is read when the meter is opened
@@ -163,7 +161,23 @@ class ScriptProbe:
         return {**chosen, FOLDER: self.request.folder}
 
     def train(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
-        """Measure a script's Trainer instead of training it to the end; the process ends here."""
+        """Measure a script's Trainer instead of training it to the end; the process ends here.
+
+        Raises:
+            Exception: whatever the training raised but for want of memory: a script that expects that would try
+                something else, which nobody asked to have measured.
+
+        """
+        try:
+            self._measure(trainer, original)
+        except Exception as error:
+            self.raised = error
+            if not lacks_memory(error):
+                raise
+            _failed(Path(self.request.folder), self.progress, error, self)
+            end_process(FAILED)
+
+    def _measure(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
         startup = {"script": time.monotonic() - self.started}
         entered = time.perf_counter()
         own_loader = has_own_loader(trainer)
@@ -175,6 +189,7 @@ class ScriptProbe:
             trainer.evaluate()
         else:
             original(trainer)
+            _check_steps(session, trainer.state.global_step)
             if session.conductor.finds_peak_again and not own_loader:
                 self.progress.enter("worst_case")
                 trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
@@ -194,31 +209,26 @@ class ScriptProbe:
     def end(self, found: Measurements, marks: dict[str, bool]) -> NoReturn:
         """Write the outcome and end the process: what the script does after training is no part of a probe."""
         write_outcome(Path(self.request.folder), self.progress.phase, found, marks)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(OK)
+        end_process(OK)
 
 
-def observe(trainer: Any, session: Session, *, own_loader: bool) -> None:  # noqa: ANN401 - a Trainer of a script's class
-    """Put the recorder between a Trainer and its own class, and the material under it."""
-    kind, material = type(trainer), session.material
-    trainer.__class__ = type(kind.__name__, (ScriptObserved, kind), {"__module__": kind.__module__})
-    trainer._recorder, trainer._meter = session.recorder, session.meter  # noqa: SLF001 - Observed's, whose __init__ was not run
-    trainer._sampler = FixedSampler(material.order.indices)  # noqa: SLF001 - the same
-    trainer._checked_batch = session.request.configuration.micro_batch if own_loader else None  # noqa: SLF001 - the same
-    if not own_loader:
-        trainer.train_dataset, trainer.data_collator = material.samples, material.collate
-    if len(material.evaluation):
-        trainer.eval_dataset = material.evaluation
-    trainer.add_callback(session.conductor)
-    beat_with(trainer.model, session.request, session.conductor.progress)
+def end_process(status: int) -> NoReturn:
+    """End the process where it stands, with what it said written out."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
-def has_own_loader(trainer: Trainer) -> bool:
-    """Tell whether the script's Trainer makes its DataLoader itself, so that nobody else can choose its batches."""
-    return type(trainer).get_train_dataloader is not Trainer.get_train_dataloader
+def _check_steps(session: Session, steps: int) -> None:
+    """Refuse a training that ended before there was anything to measure.
 
+    Raises:
+        UsageError: it did.
 
-def untold(order: Order, steps: int) -> Order:
-    """Return an order for batches that come as they come: all cost the same, as far as one knows."""
-    return replace(order, costs=(1.0,) * max(len(order.costs), 64 * steps), expected_cost=1.0)
+    """
+    conductor = session.conductor
+    timed = not conductor.parts.times or session.recorder.estimate() is not None
+    if conductor.train_peak is not None and timed:
+        return
+    what = f"The script ended its training after {steps} {'step' if steps == 1 else 'steps'}, before it could be timed."
+    raise UsageError(what, "Leave out for the search what stops it: a callback that sets should_training_stop.")

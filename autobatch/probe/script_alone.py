@@ -1,8 +1,8 @@
-"""Whether a script fails by itself too: run once more with its own settings, but with its output sent to scratch.
+"""Whether a script fails by itself too: run once more with its own arguments, for a few steps.
 
     python -m autobatch.probe.script_alone FOLDER
 
-Left quite alone it would write checkpoints to the person's own folders, and train for hours where it does not fail.
+Only where it writes is changed: left quite alone it would put checkpoints into the person's own folders.
 """
 
 from __future__ import annotations
@@ -37,18 +37,29 @@ def fails(folder: Path, error: BaseException) -> bool | None:
 
 def main(folder: str) -> None:
     """Run the script of `request.json` with nothing but its output redirected, for a few steps."""
+    from transformers import TrainerCallback
+
     from autobatch.probe.script import QUIET, execute
     from autobatch.probe.script_command import parse
-    from autobatch.probe.script_patch import Overlay, install, silent
+    from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest
 
+    class Brief(TrainerCallback):  # type: ignore[misc] # transformers is not typed
+        """Ends the process after a few steps, and has no checkpoint written before."""
+
+        def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+            control.should_save = False
+            if state.global_step >= STEPS:
+                os._exit(0)
+
     def train(trainer: Any, original: Any) -> None:  # noqa: ANN401 - a Trainer and its method
+        trainer.add_callback(Brief())
         original(trainer)
         os._exit(0)
 
     request = ProbeRequest.from_json((Path(folder) / "request.json").read_text(encoding="utf-8"))
     os.environ.update(QUIET)
-    install(Overlay(silent(Path(folder), STEPS)), train)
+    install(Overlay(elsewhere(Path(folder), request.device)), train)
     execute(parse(request.workload.script or ()))
 
 

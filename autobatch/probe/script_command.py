@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from autobatch.errors import UsageError
 ENTRY = "autobatch.probe.script:main"
 """What a probe of a script runs: the `entry` of a `ProbeRunner`."""
 _LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
-_FLAGS = frozenset({"-u", "-O", "-OO", "-B", "-E", "-I", "-s", "-S", "-q"})
-_FLAGS_WITH_VALUE = frozenset({"-W", "-X"})
+_FLAGS = re.compile(r"-[uOBEIsSPqvdb]+")
+_FLAGS_WITH_VALUE = ("-W", "-X")
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def parse(words: Sequence[str]) -> Command:
 
 
 def _without_flags(words: list[str]) -> list[str]:
-    while words and (words[0] in _FLAGS or words[0] in _FLAGS_WITH_VALUE):
-        words = words[2:] if words[0] in _FLAGS_WITH_VALUE else words[1:]
+    while words and (_FLAGS.fullmatch(words[0]) or words[0].startswith(_FLAGS_WITH_VALUE)):
+        words = words[2:] if words[0] in _FLAGS_WITH_VALUE else words[1:]  # -W ignore, but -Wignore is one word
     return words
 
 

@@ -40,7 +40,7 @@ class ScriptSamples(TimedSamples):
 
 def make_material(request: ProbeRequest, trainer: Trainer) -> Material:
     """Return the material of a probe from what a script gave its Trainer."""
-    dataset = indexable(trainer.train_dataset)
+    dataset = indexable(training_data(trainer))
     source, target = lengths(dataset, Path(request.folder).parent / "script-lengths.npz")
     cost, clock = _cost(trainer.model), LoaderClock()
     order = make_order(
@@ -64,8 +64,22 @@ def make_material(request: ProbeRequest, trainer: Trainer) -> Material:
     )
 
 
+def has_own_loader(trainer: Trainer) -> bool:
+    """Tell whether the script's Trainer makes its DataLoader itself, so that nobody else can choose its batches."""
+    return getattr(trainer.get_train_dataloader, "__func__", None) is not Trainer.get_train_dataloader
+
+
+def training_data(trainer: Trainer) -> Any:  # noqa: ANN401 - whatever a script trains on
+    """Return what a Trainer was given to train on, or what its own loader has; None where that does not tell."""
+    if trainer.train_dataset is not None or not has_own_loader(trainer):
+        return trainer.train_dataset
+    return getattr(trainer.get_train_dataloader(), "dataset", None)
+
+
 def indexable(dataset: Any) -> Any:  # noqa: ANN401 - whatever a script trains on
-    """Return a data set whose samples have numbers: itself, or the first of a stream."""
+    """Return a data set whose samples have numbers: itself, the first of a stream, or nothing where unknown."""
+    if dataset is None:
+        return [None]
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not isinstance(dataset, Sized):
         return list(islice(dataset, STREAMED))
     return dataset

@@ -3,139 +3,106 @@
     python -m autobatch.probe.script_look FOLDER
 
 `look.json` of the folder holds `{"script": [...], "device": "cpu"}`; `found.json` is what comes of it. The script is
-left alone but for its output, so that what it raises here it raises without autobatch too.
+left alone but for its output, so that what it raises here it raises without autobatch too: `failed.json` holds that.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch import nn
 from transformers import Trainer
 
-from autobatch import settings as s
+from autobatch.errors import AutobatchError, UsageError
+from autobatch.isolation.proc import die_with_parent
 from autobatch.probe.device import show_alone
 from autobatch.probe.outcome import replace
-from autobatch.probe.script import QUIET, execute
+from autobatch.probe.script import QUIET, execute, its_own
 from autobatch.probe.script_command import parse
-from autobatch.probe.script_data import indexable, lengths
+from autobatch.probe.script_facts import facts
 from autobatch.probe.script_loop import Look, activate
-from autobatch.probe.script_patch import Overlay, install, silent
-from autobatch.probe.skeleton import parameter_count
-from autobatch.workload.lengths import quantiles
+from autobatch.probe.script_patch import Overlay, elsewhere, install
+from autobatch.probe.script_process import LOG
 
-QUANTILES = 101
-RECIPE = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "label_smoothing_factor",
+_READS_INPUT = UsageError(
+    "The script reads from standard input, and autobatch gives it none.",
+    "Have it take what it asks for as an argument: autobatch search -- python train.py ARGS",
 )
-_NOT_THE_SHAPE = frozenset({"architectures", "dtype", "torch_dtype", "transformers_version", "quantization_config"})
 
 
 def main(folder: str) -> None:
     """Run the script of a folder's `look.json` until it trains."""
     path = Path(folder)
+    die_with_parent()
     asked = json.loads((path / "look.json").read_text(encoding="utf-8"))
 
     def tell(found: dict[str, Any]) -> NoReturn:
         replace(path / "found.json", found, durable=True)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        _end(0)
+
+    def train(trainer: Trainer, _: object) -> NoReturn:
+        try:
+            found = facts(trainer)
+        except Exception as error:  # noqa: BLE001 - told apart from the script's own
+            _fail(path, _not_its_own(error), error)
+        tell(found)
 
     os.environ.update(QUIET, AUTOBATCH_PROBE=folder)
     show_alone(asked["device"])
     activate(Look(tell))
-    own = {name: value for name, value in silent(path, 0).items() if name != "max_steps"}
-    install(Overlay({**own, **({"use_cpu": True} if asked["device"] == "cpu" else {})}), lambda t, _: tell(facts(t)))
-    execute(parse(asked["script"]))
+    install(Overlay(elsewhere(path, asked["device"])), train)
+    stdin = NoInput()
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(stdin))
+    (path / LOG).write_bytes(b"")  # what libraries say when they are imported is not the script's word
+    try:
+        execute(parse(asked["script"]))
+    except Exception as error:  # noqa: BLE001 - whatever the script raises is told
+        # the first frame is ours, and by `python -m` it looks like a script's
+        error.__traceback__ = its_own(error.__traceback__ and error.__traceback__.tb_next)
+        _fail(path, _READS_INPUT if stdin.was_read else None, error)
 
 
-def facts(trainer: Trainer) -> dict[str, Any]:
-    """Return what a Trainer is about to train, JSON-ready."""
-    args, dataset = trainer.args, indexable(trainer.train_dataset)
-    source, target = lengths(dataset)
-    return {
-        "settings": settings_of(trainer),
-        "train_samples": len(dataset),
-        "eval_samples": _size(trainer.eval_dataset),
-        "epochs": float(args.num_train_epochs),
-        "recipe": {name: _plain(getattr(args, name)) for name in RECIPE},
-        "source": quantiles(source.tolist()),
-        "target": quantiles(target.tolist()) if target.any() else [],
-        **model_facts(trainer.model),
-    }
+class NoInput(io.RawIOBase):
+    """Standard input without anything in it, which knows whether somebody read it."""
+
+    was_read = False
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, _: object) -> int:
+        """Note the attempt; there is nothing."""
+        self.was_read = True
+        return 0
 
 
-def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
-    """Return the script's own settings, by our names."""
-    args = trainer.args
-    same = (s.MICRO_BATCH, s.ACCUMULATION, s.EVAL_BATCH, s.WORKERS, s.PIN_MEMORY, s.COMPILE, s.LIGER)
-    found: dict[str, s.Scalar] = {name: getattr(args, name) for name in same}
-    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "tf32" if args.tf32 else "fp32"
-    checkpointing = getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing
-    by_length = getattr(args, "group_by_length", False) or _plain(getattr(args, s.SAMPLING, "")) == "group_by_length"
-    return {
-        **found,
-        s.PREFETCH: args.dataloader_prefetch_factor or s.SETTINGS[s.PREFETCH].default,
-        s.OPTIM: str(_plain(args.optim)),
-        s.PRECISION: precision,
-        s.CHECKPOINTING: bool(checkpointing),
-        s.SAMPLING: "group_by_length" if by_length else "random",
-    }
+def _not_its_own(error: Exception) -> AutobatchError:
+    if isinstance(error, AutobatchError):
+        return error
+    what = f"What the script trains cannot be told: {type(error).__name__}: {error}"
+    return UsageError(
+        what, "Its model or data set may be of a kind that autobatch does not know; the frames are above."
+    )
 
 
-def model_facts(model: nn.Module) -> dict[str, Any]:
-    """Return what is known of a model: its shape, size, adapter and quantisation."""
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator] # peft's
-    config: Any = getattr(base, "config", None)
-    shape = config.to_diff_dict() if hasattr(config, "to_diff_dict") else {}
-    kept = {key: value for key, value in shape.items() if key not in _NOT_THE_SHAPE and not key.startswith("_")}
-    bits = {"is_loaded_in_4bit": "nf4", "is_loaded_in_8bit": "int8"}
-    return {
-        "name": str(getattr(config, "_name_or_path", "") or ""),
-        "family": "seq2seq" if getattr(config, "is_encoder_decoder", False) else "causal",
-        "config": json.loads(json.dumps(kept, default=str)),
-        "parameters": parameter_count(base),
-        "method": "lora" if hasattr(model, "peft_config") else "full",
-        "lora": adapter_facts(getattr(model, "peft_config", {})),
-        "quantization": next((kind for name, kind in bits.items() if getattr(base, name, False)), "none"),
-    }
+def _fail(path: Path, said: AutobatchError | None, error: Exception) -> NoReturn:
+    """Write down what was raised, with two lines about it where they are known, and end the process."""
+    known = {} if said is None else {"what": said.what, "do": said.do}
+    trace = "" if error is said else "".join(traceback.format_exception(error))
+    replace(path / "failed.json", {**known, "traceback": trace}, durable=True)
+    _end(1)
 
 
-def adapter_facts(configurations: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the shape of a model's LoRA adapter, the first where it has several; None where it has none."""
-    found = next((one for one in configurations.values() if hasattr(one, "lora_alpha")), None)
-    if found is None:
-        return None
-    targets = found.target_modules or ()
-    return {
-        "r": found.r,
-        "alpha": found.lora_alpha,
-        "dropout": found.lora_dropout,
-        # peft names each layer's own; what is trained is told as shortly as it was asked for
-        "target_modules": targets if isinstance(targets, str) else sorted({t.rpartition(".")[2] for t in targets}),
-        "modules_to_save": sorted(found.modules_to_save or ()),
-    }
-
-
-def _size(dataset: Any) -> int:  # noqa: ANN401 - whatever a script evaluates on, or several by name
-    if isinstance(dataset, dict):
-        return sum(map(_size, dataset.values()))
-    return len(dataset) if hasattr(dataset, "__len__") else 0
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - an enumeration's member or a plain value
-    return getattr(value, "value", value)
+def _end(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

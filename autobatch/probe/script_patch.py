@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,27 +16,53 @@ from autobatch.probe.schedule import accumulation, most_steps
 from autobatch.probe.training import SILENT
 from autobatch.request import ProbeRequest
 
+NEVER = 10**9
+"""Steps or epochs before the first evaluation of a training that is to have none: callbacks and schedulers refuse to
+go without an `eval_strategy`."""
+
 
 @dataclass(frozen=True)
 class Overlay:
     """Values that every TrainingArguments of the process takes, whatever the script says."""
 
     values: Mapping[str, Any]
+    adapt: Callable[[TrainingArguments], None] = lambda _: None
+    """Called before with the script's own arguments, for what depends on them."""
 
     def lay(self, arguments: TrainingArguments) -> None:
         """Set those that this class has, before they are validated."""
+        self.adapt(arguments)
         for name in {field.name for field in fields(arguments)} & self.values.keys():
             setattr(arguments, name, self.values[name])
 
     def renew(self, arguments: TrainingArguments) -> None:
-        """Lay them again over arguments that the script has changed since, validated anew and in place."""
-        vars(arguments).update(vars(dataclasses.replace(arguments)))
+        """Lay them again over arguments that the script has changed since, validated anew and in place.
+
+        They are not made anew: their class may have an `__init__` of its own.
+        """
+        vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
+        arguments.__post_init__()
+
+
+def elsewhere(folder: Path, device: str) -> dict[str, Any]:
+    """Return the arguments that change nothing but where a script writes and the kind of device it runs on."""
+    scratch = str(folder / "trainer")
+    kept = {"output_dir": scratch, "logging_dir": scratch, "report_to": "none", "push_to_hub": False}
+    return {**kept, "use_cpu": True} if device == "cpu" else kept
 
 
 def silent(folder: Path, steps: int) -> dict[str, Any]:
     """Return the arguments that leave nothing behind: no checkpoints, logs or trackers, and output to scratch."""
     scratch = str(folder / "trainer")
-    return {**SILENT, "output_dir": scratch, "logging_dir": scratch, "max_steps": steps, "resume_from_checkpoint": None}
+    own = {"output_dir": scratch, "logging_dir": scratch, "max_steps": steps, "resume_from_checkpoint": None}
+    quiet = {name: value for name, value in SILENT.items() if name != "eval_strategy"}
+    return {**quiet, **own, "eval_on_start": False, "eval_delay": NEVER}
+
+
+def keep_metric(arguments: TrainingArguments) -> None:
+    """Name the metric of the best model, as the library does by itself where that is loaded: callbacks ask for it."""
+    if arguments.load_best_model_at_end and arguments.metric_for_best_model is None:
+        arguments.metric_for_best_model = "loss"
 
 
 def under_test(request: ProbeRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from autobatch.errors import UsageError
 from autobatch.probe.script_command import parse
+from autobatch.probe.script_process import LOG, run
 from autobatch.settings import ACCUMULATION, MICRO_BATCH, SETTINGS, Scalar
 from autobatch.workload.spec import Lengths, Lora, Model, Workload
 
@@ -49,6 +50,8 @@ def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> 
 
     Raises:
         UsageError: it crashes or never trains, after its own last words on standard error; or it takes too long.
+        KeyboardInterrupt: Ctrl-C; the script has ended, and nothing of it is left.
+        SystemExit: the same for SIGTERM and SIGHUP.
 
     """
     parse(script)
@@ -58,67 +61,46 @@ def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> 
         return _found(script, _run_to_its_training(path, patience_s))
 
 
-def _run(path: Path, patience_s: float) -> tuple[int, str]:
-    """Run the script of a folder, and return its exit status and what it said.
-
-    Raises:
-        subprocess.TimeoutExpired: it took longer.
-
-    """
-    command = [sys.executable, "-m", "autobatch.probe.script_look", str(path)]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=patience_s,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 def _run_to_its_training(path: Path, patience_s: float) -> Mapping[str, Any]:
-    """Run the script, and return what it is about to train.
+    """Run the script of a folder, and return what it is about to train.
 
     Raises:
         UsageError: it fails, takes too long, or never trains.
 
     """
     try:
-        status, said = _run(path, patience_s)
+        status = run("autobatch.probe.script_look", path, patience_s)
     except subprocess.TimeoutExpired as error:
         what = f"The script had not begun to train after {patience_s:.0f} s."
-        raise UsageError(what, "Run it by itself; make what it loads smaller, or cache it.") from error
+        do = "Give a larger --budget, or run it by itself; make what it loads smaller, or cache it."
+        raise UsageError(what, do) from error
     if (path / "found.json").exists():
         found: Mapping[str, Any] = json.loads((path / "found.json").read_text(encoding="utf-8"))
         return found
+    if (path / "failed.json").exists():
+        raise _failure(json.loads((path / "failed.json").read_text(encoding="utf-8")), status)
+    _repeat(path)
     if status != 0:
-        _repeat(_traceback(said))
-        what = f"The script fails also without autobatch (exit status {status})."
-        raise UsageError(what, "Correct the script first: what it said is above.")
-    _repeat(said)
+        raise _fails_alone(status)
     what = "The script ended, and never trained by transformers.Trainer or autobatch.probe()."
     raise UsageError(what, "Run it by itself; mark a loop of its own with autobatch.probe().")
 
 
-def _repeat(said: str) -> None:
+def _failure(facts: Mapping[str, str], status: int) -> UsageError:
+    """Print an exception whole, and return what is to be said of it."""
+    sys.stderr.write(facts["traceback"])
+    return UsageError(facts["what"], facts["do"]) if "what" in facts else _fails_alone(status)
+
+
+def _fails_alone(status: int) -> UsageError:
+    what = f"The script fails also without autobatch (exit status {status})."
+    return UsageError(what, "Correct the script first: what it said is above.")
+
+
+def _repeat(path: Path) -> None:
     """Say what a script said last, on its behalf."""
+    said = (path / LOG).read_text(encoding="utf-8", errors="replace")
     sys.stderr.write("\n".join([*said.splitlines()[-_LAST_LINES:], ""]))
-
-
-def _traceback(said: str) -> str:
-    """Return the last traceback, whole, without the frames above the script; all last lines where there is none."""
-    start = said.rfind("Traceback (most recent call last)")
-    if start < 0:
-        return said
-    lines = said[start:].splitlines()
-    above = [number for number, line in enumerate(lines) if "<frozen runpy>" in line or "script_look.py" in line]
-    own = max(above, default=0) + 1
-    while own < len(lines) and not lines[own].startswith('  File "'):
-        own += 1
-    return "\n".join([lines[0], *lines[own:]] if own < len(lines) else lines)
 
 
 def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:

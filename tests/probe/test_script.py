@@ -31,11 +31,12 @@ def pad(samples):
     return {"input_ids": torch.tensor(rows), "labels": torch.tensor(rows)}
 
 model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=64))
-noisy = {"save_steps": 1, "save_strategy": "steps", "logging_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+noisy = {"save_steps": 1, "save_strategy": "steps", "logging_steps": 1}
 arguments = TrainingArguments(output_dir=str(HERE / "out"), per_device_train_batch_size=3,
                               gradient_accumulation_steps=5, **noisy)
 """
 PLAIN = """
+arguments.eval_strategy, arguments.eval_steps = "steps", 1
 trainer = Trainer(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Samples(), data_collator=pad)
 trainer.train()
 (HERE / "after.txt").write_text("reached")
@@ -141,6 +142,107 @@ Mine(model=model, args=arguments, train_dataset=Samples()).train()
     assert done.outcome["flags"]["worst_case_unknown"] is True
 
 
+def test_a_loader_put_on_the_trainer_itself_is_its_own_too(run):
+    own = """
+trainer = Trainer(model=model, args=arguments, train_dataset=Samples())
+trainer.get_train_dataloader = lambda: torch.utils.data.DataLoader(Samples(), batch_size=6, collate_fn=pad)
+trainer.train()
+"""
+    done = run(TRAIN + own)
+
+    assert done.status == 1
+    assert done.outcome["error"]["message"] == ("The script makes batches of 6 when per_device_train_batch_size is 4.")
+
+
+def test_a_loader_of_its_own_needs_no_data_set(run):
+    own = """
+class Mine(Trainer):
+    def get_train_dataloader(self):
+        size = self.args.per_device_train_batch_size
+        return torch.utils.data.DataLoader(Samples(), batch_size=size, collate_fn=pad)
+
+Mine(model=model, args=arguments, train_dataset=None).train()
+"""
+    done = run(TRAIN + own)
+
+    assert done.outcome["status"] == "ok", done.log
+    assert done.outcome["measurements"]["longest_source_tokens"] == 60
+
+
+def test_a_callback_that_needs_an_evaluation_strategy_has_it(run):
+    early = """
+from transformers import EarlyStoppingCallback
+arguments.eval_strategy = arguments.save_strategy = "epoch"
+arguments.load_best_model_at_end = True
+trainer = Trainer(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Samples(), data_collator=pad,
+                  callbacks=[EarlyStoppingCallback(3)])
+trainer.train()
+"""
+    done = run(TRAIN + early)
+
+    batches = (done.folder / "batches.txt").read_text().splitlines()
+    assert done.outcome["status"] == "ok", done.log
+    assert {line.split()[0] for line in batches} == {"4"}
+
+
+def test_arguments_with_an_init_of_their_own_are_laid_over(run):
+    mine = """
+class Mine(TrainingArguments):
+    def __init__(self, **more):
+        super().__init__(output_dir=str(HERE / "out"), **more)
+
+arguments = Mine(per_device_train_batch_size=3)
+arguments.per_device_train_batch_size = 7
+"""
+    done = run(TRAIN + mine + PLAIN)
+
+    batches = (done.folder / "batches.txt").read_text().splitlines()
+    assert done.outcome["status"] == "ok", done.log
+    assert {line.split()[0] for line in batches} == {"4"}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_training_that_a_callback_ends_before_it_is_timed_is_said(run, steps):
+    stopping = f"""
+from transformers import TrainerCallback
+class Stop(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        control.should_training_stop = state.global_step == {steps}
+
+Trainer(model=model, args=arguments, train_dataset=Samples(), data_collator=pad, callbacks=[Stop()]).train()
+"""
+    done = run(TRAIN + stopping)
+
+    assert done.outcome["status"] == "error"
+    said = f"The script ended its training after {steps} step{'s' * (steps > 1)}, before it could be timed."
+    assert done.outcome["error"]["message"] == said
+    assert "callback" in done.outcome["error"]["do"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        ("torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')", "torch.OutOfMemoryError"),
+        ("ValueError('no such thing')", "ValueError"),
+    ],
+)
+def test_what_the_training_raised_is_told_though_the_script_catches_it(run, raised, kind):
+    swallowing = f"""
+class Failing(Trainer):
+    def compute_loss(self, *_, **__):
+        raise {raised}
+
+try:
+    Failing(model=model, args=arguments, train_dataset=Samples(), data_collator=pad).train()
+except Exception as error:
+    print("sorry", error)
+"""
+    done = run(TRAIN + swallowing)
+
+    assert done.status == 1
+    assert done.outcome["error"]["type"] == kind
+
+
 def test_a_stream_is_measured(run):
     stream = """
 class Stream(torch.utils.data.IterableDataset):
@@ -175,6 +277,25 @@ def test_a_script_that_fails_only_under_test_is_told_apart(run):
     assert done.outcome["error"]["type"] == "AssertionError"
     assert done.outcome["flags"] == {"fails_alone": False}
     assert not (done.folder / "out").exists()
+
+
+def test_by_itself_a_script_has_its_own_arguments(run):
+    own = """
+assert arguments.per_device_train_batch_size == 3
+arguments.load_best_model_at_end = True
+arguments.eval_strategy, arguments.eval_steps = "steps", 1
+
+class Stubborn(Trainer):
+    def train(self):
+        assert self.args.load_best_model_at_end and self.args.save_strategy == "steps" and self.args.max_steps == -1
+        super().train()
+
+Stubborn(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Samples(), data_collator=pad).train()
+"""
+    done = run(TRAIN + own)
+
+    assert done.outcome["flags"] == {"fails_alone": False}
+    assert not list(done.folder.rglob("checkpoint-*"))
 
 
 @pytest.mark.parametrize(

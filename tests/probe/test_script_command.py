@@ -18,6 +18,7 @@ def test_a_script_and_its_arguments_are_read(script):
 
     assert parse(["python", script, "--lr", "1", "-m"]) == expected
     assert parse(["python3.11", "-u", "-X", "dev", script, "--lr", "1", "-m"]) == expected
+    assert parse(["python", "-Wignore", "-uB", "-Xdev", script, "--lr", "1", "-m"]) == expected
     assert parse([sys.executable, script, "--lr", "1", "-m"]) == expected
     assert parse([script, "--lr", "1", "-m"]) == expected
 

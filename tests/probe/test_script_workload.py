@@ -30,13 +30,13 @@ Trainer(model=model, args=arguments, train_dataset=Samples()).train()
 def forked(script_parent, monkeypatch):
     """A look from a process that has the libraries already; what it does is the same."""
 
-    def run(path, patience_s):
+    def run(_, path, patience_s):
         ended = script_parent.run(path, "autobatch.probe.script_look:main", patience_s)
         if ended is None:
             raise subprocess.TimeoutExpired("look", patience_s)
-        return ended, (path / "log.txt").read_text()
+        return ended
 
-    monkeypatch.setattr(script_workload, "_run", run)
+    monkeypatch.setattr(script_workload, "run", run)
 
 
 @pytest.fixture
@@ -97,6 +97,112 @@ def test_a_script_that_crashes_gives_its_traceback_whole(script, capsys):
     assert "summarise.py" in lines[1]
     assert lines[-1] == "ZeroDivisionError: division by zero"
     assert "script_look" not in said
+
+
+def test_a_traceback_has_its_causes_and_all_its_lines(script, capsys):
+    source = """
+def deep(n):
+    if n == 0:
+        raise KeyError("the real cause")
+    other(n - 1)
+
+def other(n):
+    deep(n)
+
+try:
+    deep(40)
+except KeyError as error:
+    raise RuntimeError("could not load") from error
+"""
+    with pytest.raises(UsageError, match="fails also without autobatch"):
+        look(script(source), "cpu")
+
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert "KeyError: 'the real cause'" in said
+    assert said.endswith("RuntimeError: could not load\n")
+    assert said.count("in other") == 40
+    assert "autobatch" not in said
+
+
+def test_what_libraries_say_before_the_script_begins_is_not_its_word(script, capsys, monkeypatch):
+    def run(module, path, patience_s):
+        (path / "log.txt").write_text("Failed to load CPU gemm\n")
+        return ran(module, path, patience_s)
+
+    ran = script_workload.run
+    monkeypatch.setattr(script_workload, "run", run)
+    with pytest.raises(UsageError, match="never trained"):
+        look(script("print('hello')\n"), "cpu")
+
+    assert capsys.readouterr().err == "hello\n"
+
+
+@pytest.mark.parametrize("read", ["input('sure? ')", "import sys, json; json.load(sys.stdin)"])
+def test_a_script_that_asks_is_told_apart(script, capsys, read):
+    with pytest.raises(UsageError, match="reads from standard input"):
+        look(script(read), "cpu")
+
+    assert "Error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "class Mine(Trainer):\n    get_train_dataloader = lambda self: LOADER\n",
+        "def Mine(**options):\n    made = Trainer(**options)\n"
+        "    made.get_train_dataloader = lambda: LOADER\n    return made\n",
+    ],
+)
+def test_a_loader_that_makes_batches_of_another_size_is_refused(script, own):
+    above, _, below = TRAIN.partition("Trainer(model")
+    loader = "LOADER = torch.utils.data.DataLoader(Samples(), batch_size=1)\n"
+
+    with pytest.raises(UsageError, match="makes batches of 1 when per_device_train_batch_size is 3"):
+        look(script(above + loader + own + "Mine(model" + below), "cpu")
+
+
+def test_a_loader_of_its_own_needs_no_data_set(script):
+    above, _, _ = TRAIN.partition("Trainer(model")
+    own = """
+class Mine(Trainer):
+    def get_train_dataloader(self):
+        return torch.utils.data.DataLoader(Samples(), batch_size=self.args.per_device_train_batch_size,
+                                           collate_fn=lambda rows: {"input_ids": torch.ones(len(rows), 4)})
+
+Mine(model=model, args=arguments, train_dataset=None).train()
+"""
+    assert look(script(above + own), "cpu").workload.train_samples == 50
+
+
+@pytest.mark.parametrize(
+    ("data", "samples", "epochs"),
+    [("Samples()", 50, 1.2), ("Endless()", 60, 1.0)],
+)
+def test_steps_that_the_script_counts_are_its_length(script, data, samples, epochs):
+    endless = """
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield Samples()[0]
+arguments.max_steps = 4
+"""
+    above, _, _ = TRAIN.partition("Trainer(model")
+
+    workload = look(
+        script(above + endless + f"Trainer(model=model, args=arguments, train_dataset={data}).train()\n"), "cpu"
+    ).workload
+
+    assert (workload.train_samples, workload.epochs) == (samples, epochs)
+
+
+def test_a_script_whose_data_cannot_be_read_is_not_said_to_fail_by_itself(script, capsys):
+    source = TRAIN.replace("        ids = torch.arange", "        raise LookupError(index)\n        ids = torch.arange")
+
+    with pytest.raises(UsageError, match="What the script trains cannot be told: LookupError"):
+        look(script(source), "cpu")
+
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_script_that_never_trains_is_said(script, capsys):
