@@ -20,6 +20,7 @@ from autobatch.store.owner import command
 
 CPU = "cpu"
 """Identity of the machine's processors, for searches without a GPU."""
+FOLDER_VARIABLE = "AUTOBATCH_LOCKS"
 _RECORD_BYTES = 4096
 
 
@@ -113,7 +114,12 @@ class GpuLock:
 
 
 def runtime_folder() -> Path:
-    """Return this user's folder for locks: one for all sessions, containers and daemons that share /tmp."""
+    """Return this user's folder for locks: one for all sessions, containers and daemons that share /tmp.
+
+    `AUTOBATCH_LOCKS` names another, for containers that share a card and no /tmp, and for tests.
+    """
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return Path(named)
     # neither TMPDIR nor XDG_RUNTIME_DIR: they differ between the sessions of one user, whose searches must meet
     return Path(f"/tmp/autobatch-{os.getuid()}")  # noqa: S108 - private, and its owner is checked
 

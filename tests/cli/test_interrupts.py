@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sqlite3
@@ -56,7 +57,8 @@ def test_a_search_told_to_end_while_it_probes_keeps_its_rows_in_order(tmp_path):
     with subprocess.Popen(
         [*SEARCH, "--db", str(database)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as search:
-        assert any(" starts: " in line for line in search.stderr)
+        said = list(itertools.takewhile(lambda line: " starts: " not in line, search.stderr))
+        assert search.poll() is None, said
         search.send_signal(signal.SIGTERM)
         search.send_signal(signal.SIGINT)
         answer = json.loads(search.communicate(timeout=120)[0])

@@ -120,7 +120,12 @@ def test_a_link_in_place_of_the_folder_is_refused(folder, tmp_path):
         GpuLock(GPU, folder).acquire()
 
 
+def test_no_test_takes_a_lock_of_the_machine(tmp_path):
+    assert tmp_path.parent in locks.runtime_folder().parents
+
+
 def test_the_usual_folder_is_one_for_all_sessions(monkeypatch):
+    monkeypatch.delenv(locks.FOLDER_VARIABLE)
     usual = locks.runtime_folder()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
     monkeypatch.setenv("TMPDIR", "/elsewhere")
