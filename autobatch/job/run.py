@@ -21,7 +21,7 @@ from autobatch.machine.gpus import Device, Gpu, open_device
 from autobatch.probe.script_command import ENTRY as SCRIPT_ENTRY
 from autobatch.review.live import View
 from autobatch.review.picture import Scene
-from autobatch.review.standing import LedgerWatch
+from autobatch.review.standing import LedgerWatch, known_best
 from autobatch.search.engine import Search
 from autobatch.search.pace import pace_of
 from autobatch.search.prior import PaceOf, Predict
@@ -110,7 +110,8 @@ def run(
 
 def _scene(job: Job, prepared: Prepared) -> Scene:
     watch = LedgerWatch(Path(job.database), prepared.study)
-    return Scene(prepared.workload.model.name, job.budget_s, prepared.limits, watch)
+    best = known_best(job.database, prepared.study)
+    return Scene(prepared.workload.model.name, job.budget_s, prepared.limits, watch, best)
 
 
 @contextlib.contextmanager

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from autobatch.review import terminal, words
+from autobatch.review.panel import StandingPanel
 from autobatch.review.picture import Picture, Scene, expectation
 from autobatch.settings import Configuration
-from autobatch.units import GIB, format_duration
 from autobatch.verdict import Verdict
 
 _REFRESHES_PER_S = 4
-_BAR_WIDTH = 24
 
 
 class View:
@@ -122,31 +117,7 @@ class LiveView(View):
 
     def render(self) -> RenderableType:
         """Return the panel as it stands now."""
-        picture = self.picture
-        rows = Table.grid(padding=(0, 1), expand=True)
-        rows.add_column(style="bold", no_wrap=True)
-        rows.add_column(ratio=1)
-        for name, content in self._rows(picture):
-            rows.add_row(Text(name), content)
-        title = Text(words.one_line(f"autobatch search {picture.scene.model}"))
-        return Panel(rows, title=title, title_align="left")
-
-    def _rows(self, picture: Picture) -> Iterator[tuple[str, RenderableType]]:
-        yield "budget", _budget(picture)
-        standing = picture.standing()
-        yield "probe", _probe(picture, standing)
-        yield from _memory(picture, standing)
-        yield "best", Text(picture.best_line, style="green")
-        if picture.left_to_gain is not None:
-            yield (
-                "to gain",
-                Text(f"{words.percent(picture.left_to_gain, 1)} over the best, as far as the models can tell"),
-            )
-        yield "so far", Text(f"{picture.counts['ok']} ran, {picture.counts['failed']} failed, stage {picture.stage}")
-        for index, line in enumerate(reversed(picture.last)):
-            yield "" if index else "last", Text(line, style="dim" if index else "")
-        for index, note in enumerate(picture.notes):
-            yield "" if index else "note", Text(note)
+        return StandingPanel(self.picture)
 
 
 def make_view(stream: TextIO, *, quiet: bool = False, color: bool = True) -> View:
@@ -160,42 +131,3 @@ def make_view(stream: TextIO, *, quiet: bool = False, color: bool = True) -> Vie
     if not patient.isatty() or os.environ.get("TERM") == "dumb":
         return PlainView(patient)
     return LiveView(patient, color=color)
-
-
-def _budget(picture: Picture) -> RenderableType:
-    left, budget = picture.left_s, picture.scene.budget_s
-    if left is None or not budget:
-        return Text(f"{format_duration(picture.elapsed_s)} so far, no limit")
-    return _bar(picture.elapsed_s / budget, f"{format_duration(left)} left of {format_duration(budget)}", "cyan")
-
-
-def _probe(picture: Picture, standing: Mapping[str, Any]) -> RenderableType:
-    if picture.running is None:
-        return Text("none: choosing the next", style="dim")
-    number, configuration, why = picture.running
-    since = format_duration(picture.clock() - picture.running_since)
-    phase = f", {standing['phase']}" if standing.get("phase") else ""
-    what = Text(f"trial {number}{phase}, {since}: {words.configuration(configuration, brief=True)}")
-    expected = expectation(why)
-    return Group(what, Text(f"why: {expected}", style="dim")) if expected else what
-
-
-def _memory(picture: Picture, standing: Mapping[str, Any]) -> Iterator[tuple[str, RenderableType]]:
-    limits = picture.scene.limits
-    rows = (
-        ("card", standing.get("device_bytes"), limits.device_bytes, limits.device_fraction),
-        ("host", standing.get("host_bytes"), limits.host_bytes, limits.host_fraction),
-    )
-    # on the CPU the host is the card
-    for place, used, size, fraction in rows[limits.device_bytes == limits.host_bytes :]:
-        if size:
-            text = f"{(used or 0) / GIB:.1f} of {size / GIB:.1f} GiB, safe to {size * fraction / GIB:.1f}"
-            yield place, _bar((used or 0) / size, text, "red" if (used or 0) > size * fraction else "green")
-
-
-def _bar(share: float, text: str, style: str) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=_BAR_WIDTH)
-    grid.add_column()
-    grid.add_row(ProgressBar(total=1.0, completed=min(1.0, share), width=_BAR_WIDTH, complete_style=style), Text(text))
-    return grid

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from autobatch import attributes
 from autobatch.request import Limits
 from autobatch.review import words
-from autobatch.settings import EVAL_BATCH, Configuration
+from autobatch.settings import EVAL_BATCH, Configuration, Scalar
 from autobatch.units import GIB, format_duration
 from autobatch.verdict import Kind, Verdict
 
@@ -27,6 +27,15 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
+class Best:
+    """The fastest trial that ran within the limits."""
+
+    trial: int
+    settings: Mapping[str, Scalar]
+    samples_per_s: float
+
+
+@dataclass(frozen=True)
 class Scene:
     """What a view should know before the search begins; all of it may be left out."""
 
@@ -34,6 +43,8 @@ class Scene:
     budget_s: float | None = None
     limits: Limits = field(default_factory=Limits)
     watch: Watch | None = None
+    best: Best | None = None
+    """Of a study that is gone on with, as it was left."""
 
 
 @dataclass
@@ -45,7 +56,7 @@ class Picture:
     stage: str = "preparing"
     running: tuple[int, Configuration, Mapping[str, Any]] | None = None
     running_since: float = 0.0
-    best: tuple[int, Configuration, Verdict] | None = None
+    best: Best | None = None
     left_to_gain: float | None = None
     """Share that further probes are expected to gain; None before the sampler can tell, and with one that cannot."""
     last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_VERDICTS))
@@ -59,7 +70,7 @@ class Picture:
 
     def begin(self, scene: Scene) -> None:
         """Take in what is known before the search, and start its clock."""
-        self.scene, self.started = scene, self.clock()
+        self.scene, self.started, self.best = scene, self.clock(), scene.best
 
     def trial_started(self, number: int, configuration: Configuration, why: Mapping[str, Any]) -> None:
         """Take in that a probe begins."""
@@ -71,9 +82,9 @@ class Picture:
         """Take in that a probe has ended; return that in one line."""
         self.running = None
         self.counts["ok" if verdict.ok else "failed"] += verdict.kind is not Kind.HOPELESS
-        better = verdict.ok and rate(verdict) > (rate(self.best[2]) if self.best else 0.0)
+        better = verdict.ok and rate(verdict) > (self.best.samples_per_s if self.best else 0.0)
         if better:
-            self.best = number, configuration, verdict
+            self.best = Best(number, configuration, rate(verdict))
         line = verdict_line(number, configuration, verdict) + (" (best so far)" if better else "")
         self.last.append(line)
         return line
@@ -93,10 +104,8 @@ class Picture:
         """The best configuration so far."""
         if self.best is None:
             return "none yet"
-        number, configuration, verdict = self.best
-        return (
-            f"{words.number(rate(verdict))} samples/s, trial {number}: {words.configuration(configuration, brief=True)}"
-        )
+        what = words.configuration(self.best.settings, brief=True)
+        return f"{words.number(self.best.samples_per_s)} samples/s, trial {self.best.trial}: {what}"
 
     def standing(self) -> Mapping[str, Any]:
         """Return phase and memory of the probe at work."""

@@ -1,4 +1,4 @@
-"""How the probe at work stands, from the samples that the ledger keeps while it runs."""
+"""How a search stands by its database: the probe at work by the ledger's samples, and the best trial before it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autobatch import attributes
 from autobatch.errors import AutobatchError
+from autobatch.review.database import Database
+from autobatch.review.picture import Best
 from autobatch.store.read import opened
 
 _EVERY_S = 0.5
@@ -17,6 +20,25 @@ _LAST_SAMPLE = """
 SELECT e.facts FROM ab_probes p JOIN ab_events e ON e.probe_id = p.probe_id
 WHERE p.study = ? AND p.ended_at IS NULL AND e.event = 'sample' ORDER BY e.event_id DESC LIMIT 1
 """
+
+
+_LOOKED_AT = 20
+"""Trials among which the best is looked for: one that only evaluates has the throughput of another as its value."""
+
+
+def known_best(database: Path | str, study: str) -> Best | None:
+    """Return the fastest training of a study so far; None where there is none.
+
+    Raises:
+        DatabaseError: the database cannot be read.
+
+    """
+    source = Database(Path(database))
+    found = next((one for one in source.studies() if one.name == study), None)
+    trials = source.best_trials(found, _LOOKED_AT) if found else []
+    measured = ((trial.figure(attributes.SAMPLES_PER_S), trial) for trial in trials if trial.ok)
+    bests = [Best(trial.number, trial.settings, rate) for rate, trial in measured if rate]
+    return max(bests, key=lambda best: best.samples_per_s, default=None)
 
 
 class LedgerWatch:

@@ -149,7 +149,7 @@ def test_the_best_is_the_fastest_that_ran():
     for number, verdict in enumerate([slower, OK, over, slower]):
         picture.trial_finished(number, TRIED, verdict)
     assert picture.best is not None
-    assert picture.best[0] == 1
+    assert picture.best.trial == 1
     assert "best so far" not in picture.last[-1]
 
 
