@@ -73,11 +73,15 @@ class _Place:
 
     def usual(self, name: str) -> tuple[Scalar, ...]:
         """Return the usual values that can be used here; nothing where the space knows them better."""
-        choices = () if SETTINGS[name].searched else SETTINGS[name].choices
-        trouble = [found for value in choices if (found := self.trouble(name, value)) is not None]
-        if len(trouble) == len(choices) - 1:
-            raise trouble[0]
-        return tuple(value for value in choices if self.trouble(name, value) is None) if trouble else ()
+        setting = SETTINGS[name]
+        if setting.searched:
+            return ()
+        trouble = {value: self.trouble(name, value) for value in setting.choices}
+        found = tuple(value for value, error in trouble.items() if error is None)
+        first = next((error for error in trouble.values() if error is not None), None)
+        if first is not None and len(found) == 1:
+            raise first
+        return found
 
     def trouble(self, name: str, value: Scalar) -> UsageError | None:
         """Return why a value cannot be used here, or None."""
@@ -88,9 +92,7 @@ class _Place:
             what = f"{said} is more than {WORKERS_PER_CORE} workers a core of this machine."
             return UsageError(what, f"Give at most {self._most_workers}.")
         if self._is_cpu and (name, value) in _OF_CUDA:
-            return UsageError(
-                f"{said} needs a GPU, and this search is on the CPU.", "Leave it out, or use --device cuda."
-            )
+            return UsageError(f"{said} needs a GPU, and this search is on the CPU.", "Leave it out.")
         package = _PACKAGES.get((name, value))
         if package and importlib.util.find_spec(package) is None:
             return UsageError(f"{said} needs {package}, which is not installed here.", "Install it, or leave it out.")

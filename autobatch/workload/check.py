@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from autobatch.errors import UsageError
 from autobatch.settings import LARGEST_BATCH
-from autobatch.workload.spec import Family, Workload
+from autobatch.workload.spec import Family, Model, Workload
 
 MOST = 2**31 - 1
 """Tokens, samples and widths above this are mistakes."""
@@ -32,17 +32,29 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check(workload: Workload) -> None:
     """Raise ValueError where a workload that a person wrote has a value of a wrong kind or out of range."""
-    check_config(workload.model.config)
-    _one_of("family", workload.model.family, get_args(Family))
+    _check_model(workload.model)
     _one_of("method", workload.method, ("full", "lora"))
     _one_of("quantization", workload.quantization, ("none", "int8", "nf4"))
     _check_counts(workload)
     _number("epochs", workload.epochs, MOST_EPOCHS)
     _number("lora.alpha", workload.lora.alpha, MOST)
+    _number("lora.dropout", workload.lora.dropout, 1, may_be_0=True)
     if not isinstance(workload.recipe, Mapping):
         raise ValueError("recipe is no map of TrainingArguments")  # noqa: TRY004 - the caller tells of values
     if workload.data is not None or workload.script is not None:
         raise ValueError("data and script are of the command line, not of this file")
+
+
+def _check_model(model: Model) -> None:
+    check_config(model.config)
+    _one_of("family", model.family, get_args(Family))
+    if not isinstance(model.hub_id, str) or not isinstance(model.path, str | None):
+        raise ValueError("hub_id and path are text")  # noqa: TRY004 - the caller tells of values
+    if model.parameters is not None:
+        _whole("parameters", model.parameters, 1, 2**63)
+    # a file from a stranger must not say that its own code is trusted
+    if model.trust_remote_code is not False:
+        raise ValueError("trust_remote_code is not of this file, but --trust-remote-code of the command line")
 
 
 def _check_counts(workload: Workload) -> None:
@@ -76,15 +88,17 @@ def check_batch(workload: Workload) -> None:
         raise UsageError(what, f"Give --effective-batch from 1 to {samples}, or more data.")
 
 
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
-        raise ValueError(f"{name} is {value!r:.40}, not a whole number from {least} to {MOST}")
+def _whole(name: str, value: object, least: int, most: int = MOST) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, not a whole number from {least} to {most:,}")
 
 
-def _number(name: str, value: object, most: float) -> None:
+def _number(name: str, value: object, most: int, *, may_be_0: bool = False) -> None:
+    least = "from" if may_be_0 else "above"
     # `nan` is not in the range either
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= most:
-        raise ValueError(f"{name} is {value!r:.40}, not a number above 0 and up to {most:g}")
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+    if not good or (value == 0 and not may_be_0):
+        raise ValueError(f"{name} is {value!r:.40}, not a number {least} 0 and up to {most:,}")
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
