@@ -150,8 +150,10 @@ def test_a_script_that_asks_is_told_apart(script, capsys, read):
     "own",
     [
         "class Mine(Trainer):\n    get_train_dataloader = lambda self: LOADER\n",
-        "def Mine(**options):\n    made = Trainer(**options)\n"
-        "    made.get_train_dataloader = lambda: LOADER\n    return made\n",
+        (
+            "def Mine(**options):\n    made = Trainer(**options)\n"
+            "    made.get_train_dataloader = lambda: LOADER\n    return made\n"
+        ),
     ],
 )
 def test_a_loader_that_makes_batches_of_another_size_is_refused(script, own):
