@@ -100,8 +100,10 @@ def run(
                 untold=untold,
             )
             result = search.run()
+        held = ledger.held_back(prepared.study)
     return {
         **result.to_dict(),
+        "held_back": [{"digest": one.digest, "configuration": one.to_dict()} for one in held],
         attributes.WORKLOAD: prepared.workload.to_dict(),
         attributes.LIMITS: asdict(prepared.limits),
         "database": job.database,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from shlex import quote
 from typing import Any
 
 from autobatch.review import words
+from autobatch.review.held import held_lines, place
 from autobatch.settings import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, OPTIM, WORKERS
 from autobatch.units import GIB, format_bytes, format_duration
 from autobatch.verdict import FLAGS, HINTS, Kind
@@ -20,7 +20,8 @@ def answer_text(answer: Mapping[str, Any]) -> str:
 
     Args:
         answer: what `Result.to_dict` gives, and where they are known beside it `workload` (`Workload.to_dict`),
-            `limits` (`device_bytes`, `device_fraction`, `host_bytes`, `host_fraction`) and `database` (its path).
+            `limits` (`device_bytes`, `device_fraction`, `host_bytes`, `host_fraction`), `database` (its path) and
+            `held_back` (`digest` and `configuration` of each).
 
     """
     return words.clean("\n".join(answer_lines(answer)))
@@ -34,6 +35,7 @@ def answer_lines(answer: Mapping[str, Any]) -> list[str]:
         *_second(answer),
         *_why_it_stopped(answer),
         *_failures(answer),
+        *held_lines(answer),
         *_next_step(answer),
     ]
     return list(parts)
@@ -191,6 +193,4 @@ def _next_step(answer: Mapping[str, Any]) -> Iterator[str]:
     if answer.get("interrupted"):
         yield "Interrupted: the same command goes on where this stopped."
     if answer.get("chosen"):
-        database = answer.get("database")
-        where = f" --db {quote(str(database))}" if database and database != "trials.db" else ""
-        yield f"Next: autobatch export best.yaml --study {quote(str(answer.get('study')))}{where}"
+        yield f"Next: autobatch export best.yaml{place(answer)}"

@@ -99,9 +99,14 @@ class Ledger:
         process has in flight now: it may be dying of them.
         """
         with self._database.reading() as connection:
-            killed = [row for row in rows.of_kind(connection, study, Kind.KILLED_IN_FLIGHT) if row.is_quarantined]
             elsewhere = [row for row in rows.in_flight(connection, study) if row.owner_id != self._owner]
-        return list(dict.fromkeys(row.configuration for row in killed + elsewhere))
+        return list(dict.fromkeys([*self.held_back(study), *(row.configuration for row in elsewhere)]))
+
+    def held_back(self, study: str) -> list[Configuration]:
+        """Return the configurations that were in flight when a search was killed, and that no person has released."""
+        with self._database.reading() as connection:
+            killed = rows.of_kind(connection, study, Kind.KILLED_IN_FLIGHT)
+        return list(dict.fromkeys(row.configuration for row in killed if row.is_quarantined))
 
     def release(self, study: str, digest: str) -> None:
         """Let a quarantined configuration be tried again: a person's word.

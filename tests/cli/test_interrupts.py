@@ -14,6 +14,8 @@ import autobatch.job.run
 from autobatch.cli import root
 from autobatch.cli.interrupts import orderly_end
 from autobatch.errors import EXIT_INTERRUPTED
+from autobatch.review.answer import answer_text
+from autobatch.settings import Configuration
 from autobatch.store.ledger import Ledger
 
 SEARCH = [sys.executable, "-m", "autobatch", "search", "--model=demo", "--device=cpu", "--budget=100s", "--json"]
@@ -57,8 +59,7 @@ def test_a_search_told_to_end_while_it_probes_keeps_its_rows_in_order(tmp_path):
     with subprocess.Popen(
         [*SEARCH, "--db", str(database)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as search:
-        said = list(itertools.takewhile(lambda line: " starts: " not in line, search.stderr))
-        assert search.poll() is None, said
+        _await_probe(search)
         search.send_signal(signal.SIGTERM)
         search.send_signal(signal.SIGINT)
         answer = json.loads(search.communicate(timeout=120)[0])
@@ -70,3 +71,24 @@ def test_a_search_told_to_end_while_it_probes_keeps_its_rows_in_order(tmp_path):
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT kind FROM ab_probes").fetchall() == [("killed",)]
         assert connection.execute("SELECT state FROM trials").fetchall() == [("FAIL",)]
+
+
+def test_the_answer_after_a_killed_search_says_what_is_held_back(tmp_path):
+    database = tmp_path / "trials.db"
+    command = [*SEARCH, "--db", str(database), "--study", "s"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as search:
+        _await_probe(search)
+        search.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as search:
+        _await_probe(search)
+        search.send_signal(signal.SIGTERM)
+        answer = json.loads(search.communicate(timeout=120)[0])
+
+    [held] = answer["held_back"]
+    assert Configuration(held["configuration"]).digest == held["digest"]
+    assert held["digest"] in answer_text(answer)
+
+
+def _await_probe(search):
+    said = list(itertools.takewhile(lambda line: " starts: " not in line, search.stderr))
+    assert search.poll() is None, said

@@ -114,3 +114,13 @@ def test_a_second_that_only_one_short_probe_calls_faster_is_not_said_to_be():
     }
     said = compared({"workload": {"train_samples": 9000, "epochs": 1}, **places})
     assert said.endswith("by one short probe alone: the chosen one was confirmed")
+
+
+def test_what_is_held_back_is_said_with_the_command_that_releases_it():
+    assert "Held back" not in answer_text(answer())
+    held = {"digest": "0123456789abcdef", "configuration": {"per_device_train_batch_size": 16}}
+    text = answer_text({**answer(), "database": "my runs.db", "held_back": [held]})
+    assert "Held back: 1 configuration" in text
+    assert "micro-batch 16" in text
+    study = "--study 'llama-3.2-korean-3b on 24 GiB'"
+    assert f"autobatch release 0123456789abcdef {study} --db 'my runs.db'" in text
