@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.about import about
 from benchmarks.daemon_idle import day, idle
 from benchmarks.daemon_kills import kills
-from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, probed, submit, untrue, wait
+from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, probed, submit, untrue, wait, with_result
 from benchmarks.scratch import left_over, scratch
 
 _TWO = "8,16"
@@ -60,7 +60,8 @@ def scenario(folder: Path) -> dict[str, Any]:
 
 
 def _tried(database: Path, study: str) -> set[str]:
-    return {key.split()[1] for key in probed(database, study) if key.startswith("probe")}
+    found = probed(database, study)
+    return {what.split()[1] for what, kinds in found.items() if what.startswith("probe") and with_result(kinds)}
 
 
 def main() -> None:

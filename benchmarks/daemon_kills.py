@@ -11,7 +11,17 @@ from typing import Any
 from autobatch.daemon import presence
 from autobatch.daemon.standing import status
 from autobatch.isolation import proc
-from benchmarks.daemon_queue import OVER, autobatch, kill_daemon, probed, searches, submit, wait
+from benchmarks.daemon_queue import (
+    OVER,
+    autobatch,
+    kill_daemon,
+    probed,
+    put_back,
+    searches,
+    submit,
+    wait,
+    with_result,
+)
 from benchmarks.scratch import left_over
 
 _WEIGHT = 10
@@ -30,9 +40,11 @@ def kills(folder: Path, count: int, seed: int, *, only_daemon: bool) -> dict[str
         time.sleep(rng.uniform(0.2, 3.0))
         if victims := [one for one in _victims(database) if one[0] == "daemon" or not only_daemon]:
             killed[_kill(database, *rng.choice(victims))] += 1
+    names = [f"s{number}" for number in range(1, submitted + 1)]
     ended = wait(database, lambda now: all(one["state"] in OVER for one in now.values()), 900)
     autobatch("daemon", "stop", database=database)
     time.sleep(3)
+    found = {f"{name} {what}": kinds for name in names for what, kinds in probed(database, name).items()}
     return {
         "kills": dict(killed),
         "searches": submitted,
@@ -40,10 +52,10 @@ def kills(folder: Path, count: int, seed: int, *, only_daemon: bool) -> dict[str
         "with_an_answer": sum(one["samples_per_s"] is not None for one in ended.values()),
         "failed": [one["reason"] for one in ended.values() if one["state"] != "done"],
         "starts": sum(one["starts"] for one in ended.values()),
-        "probes": sum(probed(database, f"s{i}").total() for i in range(1, submitted + 1)),
-        "probed_again": {
-            f"s{i} {what}": n for i in range(1, submitted + 1) for what, n in probed(database, f"s{i}").items() if n > 1
-        },
+        "found_without_process": dict(put_back(database)),
+        "probes": sum(map(len, found.values())),
+        "probes_with_result": sum(map(with_result, found.values())),
+        "probed_again": {what: kinds for what, kinds in found.items() if with_result(kinds) > 1},
         "still_in_the_queue": len([one for one in searches(database).values() if one["state"] not in OVER]),
         "left_over": left_over(folder),
         "took_s": round(time.monotonic() - began),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from autobatch.daemon import control, presence
+from autobatch.daemon import control, places, presence
 from autobatch.isolation import proc
 
 Standing = dict[int, dict[str, Any]]
 OVER = {"done", "stopped", "cancelled", "failed"}
 AT_WORK = {"running", "waiting", "finishing"}
+_WITHOUT_RESULT = {"killed", "killed_in_flight", "no_verdict"}
 COMMAND_S = 120.0
 """No command of ours takes as long: none of them runs a probe."""
 _HELD = [
@@ -93,15 +96,26 @@ def kill_daemon(database: Path) -> None:
     control.start(database)
 
 
-def probed(database: Path, study: str) -> Counter[str]:
-    """Return how often each configuration was probed for each purpose, those killed in flight left out."""
-    with sqlite3.connect(database) as connection:
+def probed(database: Path, study: str) -> dict[str, list[str]]:
+    """Return what the probes of each configuration for each purpose came to, in order."""
+    found: dict[str, list[str]] = {}
+    with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
-            "SELECT purpose || ' ' || digest FROM ab_probes WHERE study = ?"
-            " AND kind NOT IN ('killed_in_flight', 'killed')",
-            (study,),
+            "SELECT purpose || ' ' || digest, kind FROM ab_probes WHERE study = ? ORDER BY probe_id", (study,)
         )
-        return Counter(row[0] for row in rows)
+        for what, kind in rows:
+            found.setdefault(what, []).append(str(kind))
+    return found
+
+
+def with_result(kinds: Sequence[str]) -> int:
+    """Count the probes that said something of their configuration: not those that were killed, or whose parent was."""
+    return sum(kind not in _WITHOUT_RESULT for kind in kinds)
+
+
+def put_back(database: Path) -> Counter[str]:
+    """Return why daemons found a search without its process, and how often, by the daemons' log."""
+    return Counter(re.findall(r"search \d+: (.+); it goes on where it was", places.log(database).read_text()))
 
 
 def _command_lines() -> list[bytes]:
