@@ -18,7 +18,10 @@ EXIT_DIFFERS = 1
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 _DEVICE = click.option("--device", help="cpu, or cuda:N; unless told, the one it was frozen on.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_CODES = "Exit codes: 0 it holds, 1 it does not, 2 no frozen file, 3 the machine cannot be read or cannot do it."
+_CODES = (
+    "Exit codes: 0 it holds, 1 it does not, 2 no frozen file or no name of a device, "
+    "3 the machine cannot be read or cannot do it."
+)
 
 
 @click.command(epilog=_CODES)
@@ -52,6 +55,8 @@ def verify(file: Path, minutes: float, device: str | None, *, as_json: bool) -> 
     for edit in frozen.edits:
         message = f"{edit.key} was edited by hand, {edit.frozen} -> {edit.now}: it is run as it was frozen."
         click.echo(message, err=True)
+    if frozen.tampered:
+        click.echo("Its provenance does not match its checksum: what is run may not be what was measured.", err=True)
     result = run(frozen, 60 * minutes, device)
     click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) if as_json else report(result))
     sys.exit(EXIT_OK if result.holds else EXIT_DIFFERS)

@@ -34,8 +34,11 @@ def command(  # noqa: D103 - click shows the help text below
     if output is None and into is None:
         what = "There is nothing to write to."
         raise UsageError(what, "Name a file, for example `autobatch export best.yaml`, or merge with --into.")
+    if dry_run and into is None:
+        what = "--dry-run shows what --into would change, and there is no --into."
+        raise UsageError(what, "Name the file to merge into with --into, or leave --dry-run out.")
     chosen = source.read(db, study)
-    merged = into_file.prepare(chosen, into, target) if into else None
+    merged = into_file.prepare(chosen, into, target, dry_run=dry_run) if into else None
     if output is not None and not dry_run:
         frozen.save(chosen, output, target, force=force)
         click.echo(f"Wrote {output} ({target}).\n{summary(chosen, target)}")

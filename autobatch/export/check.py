@@ -10,6 +10,7 @@ from autobatch.export.frozen import Frozen
 from autobatch.machine import fingerprint
 from autobatch.machine.differences import Difference
 from autobatch.machine.fingerprint import Fingerprint
+from autobatch.machine.gpus import GpuUnavailableError
 from autobatch.workload.spec import Data, Lengths, Model, Workload
 
 _ABSENT = "absent"
@@ -30,7 +31,8 @@ def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
         device: that a run would use; None: the one it was frozen on.
 
     Raises:
-        MachineError: the machine cannot be read.
+        UsageError: the device is written in another way.
+        MachineError: the machine cannot be read, or has no such device.
 
     """
     found = [*_of_file(frozen), *_of_machine(frozen, device), *_of_model(frozen.workload.model)]
@@ -61,7 +63,15 @@ def _of_machine(frozen: Frozen, device: str | None) -> Iterator[Difference]:
         why = "The file does not say on which machine it was measured."
         yield Difference("machine", "unknown", "this one", matters=True, why=why)
         return
-    yield from fingerprint.compare(was, fingerprint.read(device or was.device))
+    yield from fingerprint.compare(was, fingerprint.read(device) if device else _here(was.device))
+
+
+def _here(device: str) -> Fingerprint:
+    """Return this machine's fingerprint on the device that was frozen, or on the CPU where that is not there."""
+    try:
+        return fingerprint.read(device)
+    except GpuUnavailableError:
+        return fingerprint.read("cpu")
 
 
 def _of_model(model: Model) -> Iterator[Difference]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 from autobatch.errors import UsageError
-from autobatch.export.provenance import PREFIX
+
+_ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def sidecar(path: Path) -> Path:
@@ -16,37 +18,59 @@ def sidecar(path: Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether autobatch wrote this file, by its provenance or the one beside it."""
-    if sidecar(path).exists():
-        return True
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return any(line.startswith(PREFIX) for line in text.splitlines())
+    """Tell whether a file is as autobatch wrote it, so that nobody's work is lost with it."""
+    from autobatch.export.frozen import load
+
+    try:
+        return load(path).intact
+    except UsageError:
+        return False
 
 
 def refuse_foreign(path: Path) -> None:
-    """Make sure that writing `path` would not destroy another's file.
+    """Make sure that writing `path` would not destroy another's file, or another's changes to one of ours.
 
     Raises:
-        UsageError: there is a folder, or a file that autobatch did not write.
+        UsageError: there is a folder, a device, or a file that autobatch did not write as it is.
+
+    """
+    refuse_unwritable(path)
+    if path.exists() and not is_ours(path):
+        what = f"{path} is there already, and autobatch did not write it, or not all of it."
+        raise UsageError(what, "Name another file, merge into it with --into, or overwrite it with --force.")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Make sure that `path` is a regular file that may be written, or nothing yet.
+
+    Raises:
+        UsageError: it is a folder, a device or a pipe, or it is write-protected.
 
     """
     if path.is_dir():
         what = f"{path} is a folder."
         raise UsageError(what, "Name a file to write.")
-    if path.exists() and not is_ours(path):
-        what = f"{path} is there already, and autobatch did not write it."
-        raise UsageError(what, "Name another file, merge into it with --into, or overwrite it with --force.")
+    if not path.exists():
+        return
+    if not path.is_file():
+        what = f"{path} is not a regular file."
+        raise UsageError(what, "Name a file to write.")
+    # root may write everything, and a rename asks for nothing: the mode says what its owner wants
+    if not path.stat().st_mode & _ANY_WRITE or not os.access(path, os.W_OK):
+        what = f"{path} is write-protected."
+        raise UsageError(what, "Make it writable with `chmod u+w`, or name another file.")
 
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all; a file that was there keeps its permissions.
 
     Raises:
-        UsageError: the folder is not there or cannot be written.
+        UsageError: the folder is not there or cannot be written, or the path is none to write (`refuse_unwritable`).
 
     """
-    target = path.resolve()
     try:
+        refuse_unwritable(path)
+        target = path.resolve()
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:

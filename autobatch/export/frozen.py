@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch import __version__
-from autobatch.arguments import environment
 from autobatch.errors import UsageError
 from autobatch.export import files, provenance, syntax, targets
 from autobatch.export.chosen import Chosen
@@ -77,36 +72,36 @@ class Frozen:
             return dict(self.settings)
         return targets.get("hf").settings(self.chosen)
 
+    @property
+    def intact(self) -> bool:
+        """Whether settings and provenance are as they were written."""
+        return not self.edits and not self.tampered
+
     def set_environment(self) -> None:
         """Set the environment variables that it was measured with; warn where CUDA has started without them."""
-        wanted = environment(self.configuration, self.chosen.device_kind)
-        wrong = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
-        torch = sys.modules.get("torch")
-        if wrong and torch is not None and torch.cuda.is_initialized():
-            listed = ", ".join(f"{name}={value or ''}" for name, value in wrong.items())
-            message = f"CUDA has started already, so what it was measured with does not count: {listed}. Load it first."
-            warnings.warn(message, stacklevel=2)
-        for name, value in wrong.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        from autobatch.export import apply
 
-    def apply(self, training_args: T) -> T:
+        apply.set_environment(self)
+
+    def apply(self, training_args: T, *, edited: bool = False) -> T:
         """Lay the frozen arguments over a TrainingArguments (or a subclass), in place, and return it.
 
         The environment variables that it was measured with are set too (`set_environment`).
 
         Args:
             training_args: is validated again, as if it had been made with the frozen arguments.
+            edited: take a file that was changed by hand as it is now.
+
+        Raises:
+            UsageError: the file was changed by hand and `edited` is not set, or `training_args` refuses an argument.
 
         """
+        from autobatch.export import apply
+
+        if not edited:
+            apply.refuse_changed(self)
         self.set_environment()
-        assert dataclasses.is_dataclass(training_args)
-        assert not isinstance(training_args, type)
-        fresh = dataclasses.replace(training_args, **self.arguments)
-        vars(training_args).update(vars(fresh))
-        return training_args
+        return apply.lay_over(self, training_args)
 
     def check(self, device: str | None = None) -> list[Difference]:
         """Say what differs between what it was frozen for and this machine, these libraries, model and data.
@@ -214,4 +209,9 @@ def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
 
 def _edits(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Edit, ...]:
     keys = dict.fromkeys([*frozen, *now])
-    return tuple(Edit(k, frozen.get(k), now.get(k)) for k in keys if frozen.get(k) != now.get(k))
+    return tuple(Edit(k, frozen.get(k), now.get(k)) for k in keys if _at(frozen, k) != _at(now, k))
+
+
+def _at(settings: Mapping[str, Any], key: str) -> tuple[bool, Any]:
+    """Return a value, and whether it is there: a key that was added is an edit, even an empty one."""
+    return key in settings, settings.get(key)

@@ -11,18 +11,27 @@ from autobatch.export.merge import Merged, merge
 from autobatch.safe_files import read_text
 
 
-def prepare(chosen: Chosen, path: Path, target: str) -> Merged:
+def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -> Merged:
     """Lay the chosen settings into the text of the user's file, and write nothing yet.
 
+    Args:
+        chosen: the settings.
+        path: of the user's file.
+        target: the format that it is in.
+        dry_run: whether it will not be written, so that it need not be writable.
+
     Raises:
-        UsageError: the format is not YAML, or the file cannot be read or merged into.
+        UsageError: the format is not YAML, or the file cannot be read, merged into or written.
 
     """
     kind = targets.get(target)
     if kind.syntax != "yaml":
         what = f"The format {target} is not YAML, and --into merges into YAML alone."
         raise UsageError(what, "Write a file of its own: leave --into out.")
-    return merge(read_text(path), kind.settings(chosen), kind.aliases, path.name, kind.rivals)
+    text = read_text(path)
+    if not dry_run:
+        files.refuse_unwritable(path)
+    return merge(text, kind.settings(chosen), kind.aliases, path.name, kind.rivals)
 
 
 def report(merged: Merged, path: Path, *, dry_run: bool) -> str:

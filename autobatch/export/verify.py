@@ -13,6 +13,7 @@ from autobatch.machine import fingerprint
 from autobatch.machine.gpus import open_device
 from autobatch.probe import script_command
 from autobatch.request import Plan, Runner
+from autobatch.units import format_bytes
 from autobatch.verdict import Verdict
 
 TIME_BAND = 0.05
@@ -123,6 +124,10 @@ def report(result: Verification) -> str:
     lines = [f"{result.verdict.kind}: {result.verdict.hint}"]
     for figure in result.comparisons:
         said = "holds" if figure.holds else f"worse by more than {figure.band:.0%}"
-        line = f"  {figure.name}: promised {figure.promised:.6g}, now {figure.now:.6g} ({figure.change:+.1%}), {said}"
-        lines.append(line)
+        was, now = (_text(figure.name, value) for value in (figure.promised, figure.now))
+        lines.append(f"  {figure.name}: promised {was}, now {now} ({figure.change:+.1%}), {said}")
     return "\n".join(lines)
+
+
+def _text(name: str, value: float) -> str:
+    return format_bytes(value) if name.endswith("_bytes") else f"{value:.6g}"

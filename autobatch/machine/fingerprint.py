@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from autobatch.errors import UsageError
 from autobatch.machine import cgroups, gpus, memory, processors
 from autobatch.machine.differences import Difference, compare
 from autobatch.machine.gpus import Gpu, GpuUnavailableError
@@ -78,14 +80,17 @@ def read(device: str) -> Fingerprint:
     """Return the fingerprint of this machine, as seen by a run on `device` (`cuda:0`, ... or `cpu`).
 
     Raises:
-        MachineError: the NVIDIA driver is there and does not work.
+        UsageError: the device is written in another way.
+        MachineError: there is no such GPU, or the NVIDIA driver is there and does not work.
 
     """
+    found = gpus.list_gpus()
+    _listed(found, device)
     limit = memory.host_limit()
     release = platform.release()
     return Fingerprint(
         device=device,
-        gpus=tuple(gpus.list_gpus()),
+        gpus=tuple(found),
         cores=processors.usable(),
         host_limit_bytes=limit.bytes,
         host_limit_source=limit.source,
@@ -102,23 +107,41 @@ def precisions(device: str) -> tuple[str, ...]:
     """Return the precisions that a device computes natively: bf16 and TF32 came with capability 8.0 (Ampere).
 
     Raises:
+        UsageError: the device is written in another way.
         GpuUnavailableError: there is no such GPU.
 
     """
+    if device_index(device) is None:
+        return ("fp32", "bf16")
+    gpu = _listed(gpus.list_gpus(), device)
+    return ("fp32", "tf32", "bf16", "fp16") if gpu and gpu.capability >= (8, 0) else ("fp32", "fp16")
+
+
+def _listed(found: Sequence[Gpu], device: str) -> Gpu | None:
+    """Return the GPU of a device; None for the CPU."""
     index = device_index(device)
     if index is None:
-        return ("fp32", "bf16")
-    found = gpus.list_gpus()
+        return None
     if index >= len(found):
         what = f"There is no GPU {device}: {len(found)} to be seen here."
         raise GpuUnavailableError(what, "`autobatch doctor` says what is in the way; --device cpu does without.")
-    return ("fp32", "tf32", "bf16", "fp16") if found[index].capability >= (8, 0) else ("fp32", "fp16")
+    return found[index]
 
 
 def device_index(device: str) -> int | None:
-    """Return N of `cuda:N` (0 of `cuda`); None for the CPU."""
-    kind, _, index = device.partition(":")
-    return int(index or 0) if kind == "cuda" else None
+    """Return N of `cuda:N` (0 of `cuda`); None for the CPU.
+
+    Raises:
+        UsageError: it is neither.
+
+    """
+    if device == "cpu":
+        return None
+    match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", device)
+    if match is None:
+        what = f"There is no device {device!r}."
+        raise UsageError(what, "Give cpu, cuda or cuda:N.")
+    return int(match[1] or 0)
 
 
 def is_wsl2(kernel: str) -> bool:

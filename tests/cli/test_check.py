@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from autobatch.cli.check import check, verify
-from autobatch.errors import UsageError
+from autobatch.errors import AutobatchError, UsageError
 from autobatch.export import verify as verification
 from autobatch.export.chosen import Chosen
 from autobatch.export.frozen import save
@@ -77,3 +77,39 @@ def test_verify_says_that_an_edit_is_not_what_it_runs(file, monkeypatch):
     result = CliRunner().invoke(verify, [str(file)])
 
     assert "per_device_train_batch_size was edited by hand, 1 -> 64: it is run as it was frozen." in result.output
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(fingerprint.gpus, "list_gpus", list)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("command", [check, verify])
+@pytest.mark.parametrize(("device", "code"), [("cuda:0", 3), ("foo", 2)])
+def test_a_device_that_is_not_there_is_no_device_that_holds(file, command, device, code):
+    result = CliRunner().invoke(command, [str(file), "--device", device])
+
+    assert isinstance(result.exception, AutobatchError)
+    assert result.exception.exit_code == code
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_gpu_of_another_machine_is_a_difference(tmp_path):
+    machine = {**fingerprint.read("cpu").to_dict(), "device": "cuda:0"}
+    card = {"index": 0, "name": "A", "uuid": "GPU-1", "total_bytes": 2**34, "capability": [9, 0], "driver": "1"}
+    path = tmp_path / "gpu.yaml"
+    workload = Workload(Model("toy", "toy/toy", "causal", {"model_type": "gpt2"}))
+    save(Chosen("toy", 1, Configuration(), Measurements(step_s=1.0), workload, {**machine, "gpus": [card]}), path)
+
+    result = CliRunner().invoke(check, [str(path)])
+
+    assert result.exit_code == 1
+    assert "! device: cuda:0 -> cpu." in result.output
+
+
+def test_verify_says_that_the_provenance_was_changed(file, monkeypatch):
+    file.write_text(file.read_text().replace('"step_s": 1.0', '"step_s": 9.0'))
+    monkeypatch.setattr(verification, "verify", lambda *_: verification.Verification(Verdict(Kind.OK), ()))
+
+    assert "does not match its checksum" in CliRunner().invoke(verify, [str(file)]).output

@@ -132,3 +132,24 @@ def test_an_unknown_study_or_database_is_said(tmp_path, database):
         run(tmp_path / "best.yaml", "--db", database, "--study", "other")
     with pytest.raises(DatabaseError, match="no database"):
         run(tmp_path / "best.yaml", "--db", tmp_path / "none.db")
+
+
+def test_a_dry_run_without_into_is_refused(tmp_path, database):
+    with pytest.raises(UsageError, match="there is no --into"):
+        run(tmp_path / "best.yaml", "--db", database, "--dry-run")
+
+    assert not (tmp_path / "best.yaml").exists()
+
+
+def test_a_write_protected_file_is_shown_and_not_written(tmp_path, database):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("bf16: false\n")
+    mine.chmod(0o444)
+
+    shown = run("--into", mine, "--db", database, "--dry-run")
+    with pytest.raises(UsageError, match="write-protected"):
+        run(tmp_path / "best.yaml", "--into", mine, "--db", database)
+
+    assert "+bf16: true" in shown.output
+    assert mine.read_text() == "bf16: false\n"
+    assert not (tmp_path / "best.yaml").exists()

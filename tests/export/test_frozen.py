@@ -111,6 +111,57 @@ def test_apply_lays_the_arguments_over_training_arguments(file, tmp_path):
     assert mine.predict_with_generate is False
 
 
+@pytest.fixture
+def mine(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    return transformers.TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\nbf16: true", "\nbf16: false", "not measured: bf16"),
+        ("\nbf16: true", "\nbf16: true\nmax_steps: null", "not measured: max_steps"),
+        ("\nbf16: true", "\nbf16: true\nno_such_key: 1", "not measured: no_such_key"),
+        ('"step_s": 0.5', '"step_s": 0.1', "does not match its checksum"),
+    ],
+)
+def test_a_file_that_was_changed_by_hand_is_not_applied_unless_asked(file, mine, old, new, said):
+    text = file.read_text()
+    file.write_text(text.replace(old, new, 1))
+    before = dict(vars(mine))
+
+    with pytest.raises(UsageError, match=said):
+        load(file).apply(mine)
+
+    assert file.read_text() != text
+    assert vars(mine) == before
+
+
+def test_a_file_that_was_changed_by_hand_is_applied_on_purpose(file, mine):
+    file.write_text(file.read_text().replace("train_batch_size: 4", "train_batch_size: 5", 1))
+
+    assert load(file).apply(mine, edited=True).per_device_train_batch_size == 5
+
+
+@pytest.mark.parametrize(("line", "said"), [("no_such_key: 1", "knows no no_such_key"), ("optim: none", "none")])
+def test_what_training_arguments_refuse_is_said(file, mine, line, said):
+    file.write_text(re.sub(r"^optim: .*$", line, file.read_text(), count=1, flags=re.MULTILINE))
+
+    with pytest.raises(UsageError, match=f"TrainingArguments does not take .*{said}"):
+        load(file).apply(mine, edited=True)
+
+
+def test_without_workers_their_settings_are_turned_off(tmp_path, chosen, mine):
+    save(replace(chosen, configuration=chosen.configuration.replace(dataloader_num_workers=0)), tmp_path / "b.yaml")
+    mine.dataloader_num_workers, mine.dataloader_prefetch_factor, mine.dataloader_persistent_workers = 2, 8, True
+
+    load(tmp_path / "b.yaml").apply(mine)
+
+    assert (mine.dataloader_num_workers, mine.dataloader_prefetch_factor) == (0, None)
+    assert mine.dataloader_persistent_workers is False
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -151,6 +202,59 @@ def test_an_own_file_is_overwritten(file, qlora):
     save(qlora, file)
 
     assert load(file).configuration == qlora.configuration
+
+
+@pytest.mark.parametrize("more", ["model: mine\n", "#: notes\n", "#: trials: 99\n"])
+def test_a_file_that_another_changed_is_not_overwritten(file, chosen, more):
+    text = file.read_text() + more
+    file.write_text(text)
+
+    with pytest.raises(UsageError, match="not all of it"):
+        save(chosen, file)
+
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["#: a note of mine\nmodel: mine\n", "#: schema: 1\nmodel: mine\n"])
+def test_a_comment_does_not_make_a_file_ours(tmp_path, chosen, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match="did not write"):
+        save(chosen, path)
+
+    assert path.read_text() == text
+
+
+def test_a_file_beside_old_provenance_is_not_ours(tmp_path, chosen):
+    path = tmp_path / "ds.json"
+    save(chosen, path, "deepspeed")
+    path.write_text('{"mine": 1}')
+
+    with pytest.raises(UsageError, match="did not write"):
+        save(chosen, path, "deepspeed")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_regular_file_is_never_written(tmp_path, chosen, force):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+
+    for path in (pipe, link):
+        with pytest.raises(UsageError, match="not a regular file"):
+            save(chosen, path, force=force)
+
+    assert pipe.is_fifo()
+
+
+def test_a_write_protected_file_is_left(file, chosen):
+    file.chmod(0o444)
+
+    with pytest.raises(UsageError, match="write-protected"):
+        save(chosen, file, force=True)
+
+    assert file.stat().st_mode & 0o777 == 0o444
 
 
 def test_json_keeps_its_provenance_beside_it(tmp_path, chosen):

@@ -52,3 +52,12 @@ def test_a_failure_does_not_hold(frozen):
 
     assert not result.holds
     assert "cuda_oom_train" in report(result)
+
+
+def test_bytes_are_said_as_people_write_them(frozen):
+    now = Measurements(step_s=0.5, device_peak_used_bytes=18 * 2**30)
+
+    said = report(run(frozen, Recorded(Verdict(Kind.OK, now)), 90))
+
+    assert "device_peak_used_bytes: promised 18.0 GiB, now 18.0 GiB (+0.0%), holds" in said
+    assert "step_s: promised 0.5, now 0.5" in said

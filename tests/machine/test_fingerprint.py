@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from autobatch.errors import UsageError
 from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint, precisions
 from autobatch.machine.gpus import GpuUnavailableError
@@ -73,3 +74,16 @@ def test_reading_it_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:x", "cuda:-1", "cpu:0", "", "cuda:0:0"])
+def test_another_word_is_no_device(device):
+    with pytest.raises(UsageError, match="There is no device"):
+        fingerprint.read(device)
+
+
+def test_a_gpu_that_is_not_there_is_said(driver):
+    driver.add()
+
+    with pytest.raises(GpuUnavailableError, match="no GPU cuda:1"):
+        fingerprint.read("cuda:1")
