@@ -19,12 +19,22 @@ _SIZES = (
 )  # fmt: skip
 """Keys of a model's configuration that are one whole number from 1 in every architecture that has them."""
 
+_POSITIONS = ("max_position_embeddings", "n_positions")
+"""-1 or nothing, where no position is the last."""
+_SHARES = ("dropout", "dropout_rate", "attention_dropout", "hidden_dropout", "activation_dropout", "resid_pdrop")
+
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Raise ValueError where a model's configuration, as transformers writes it, has a size that is none."""
     for key in _SIZES:
         if key in config:
             _whole(key, config[key], 1)
+    for key in _POSITIONS:
+        if config.get(key) is not None:
+            _whole(key, config[key], -1)
+    for key in _SHARES:
+        if config.get(key) is not None:
+            _number(key, config[key], 1, may_be_0=True)
     name = config.get("model_type", "")
     if not isinstance(name, str):
         raise ValueError(f"model_type is {name!r:.40}, which is no name")  # noqa: TRY004 - the caller tells of values
@@ -37,12 +47,16 @@ def check(workload: Workload) -> None:
     _one_of("quantization", workload.quantization, ("none", "int8", "nf4"))
     _check_counts(workload)
     _number("epochs", workload.epochs, MOST_EPOCHS)
+    _names("notes", workload.notes)
+    _names("lora.modules_to_save", workload.lora.modules_to_save)
+    if not isinstance(workload.lora.target_modules, str):
+        _names("lora.target_modules", workload.lora.target_modules)
     _number("lora.alpha", workload.lora.alpha, MOST)
     _number("lora.dropout", workload.lora.dropout, 1, may_be_0=True)
     if not isinstance(workload.recipe, Mapping):
         raise ValueError("recipe is no map of TrainingArguments")  # noqa: TRY004 - the caller tells of values
-    if workload.data is not None or workload.script is not None:
-        raise ValueError("data and script are of the command line, not of this file")
+    if workload.data is not None or workload.script is not None or workload.recipe_batch is not None:
+        raise ValueError("data, script and recipe_batch are not of this file")
 
 
 def _check_model(model: Model) -> None:
@@ -99,6 +113,11 @@ def _number(name: str, value: object, most: int, *, may_be_0: bool = False) -> N
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
     if not good or (value == 0 and not may_be_0):
         raise ValueError(f"{name} is {value!r:.40}, not a number {least} 0 and up to {most:,}")
+
+
+def _names(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{name} is {value!r:.40}, not a list of text")
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

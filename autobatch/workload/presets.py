@@ -129,8 +129,7 @@ def _workload(name: str, data: dict[str, Any]) -> Workload:
     source, target, notes = clamp(model, data.pop("max_source_length"), data.pop("max_target_length", None))
     generation = data.pop("generation", None)
     adapter = data.pop("lora", {})
-    if isinstance(adapter.get("target_modules"), list):
-        adapter["target_modules"] = tuple(adapter["target_modules"])
+    adapter |= {name: tuple(value) for name, value in adapter.items() if isinstance(value, list)}
     return Workload(
         model=model,
         lora=Lora(**adapter),

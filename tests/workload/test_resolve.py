@@ -63,6 +63,15 @@ def test_a_size_that_is_none_is_an_error(tmp_path, value):
         resolve(str(tmp_path))
 
 
+@pytest.mark.parametrize(("key", "value"), [("max_position_embeddings", "x"), ("attention_dropout", [1])])
+def test_a_figure_that_is_none_is_an_error(tmp_path, key, value):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, key: value}))
+    with pytest.raises(UsageError, match=key):
+        resolve(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, key: None}))
+    assert resolve(str(tmp_path)).model.config[key] is None
+
+
 def test_a_model_type_that_is_no_name_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "model_type": ["llama"]}))
     with pytest.raises(UsageError, match="model_type"):
