@@ -16,6 +16,7 @@ from autobatch.daemon.unit import run_command
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.job.request import Job
+from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import Item, State, Wish
 from autobatch.store.queue import Queue
@@ -96,7 +97,7 @@ def submit(database: Path, job: Job, on_done: str | None) -> int:
 
     places.check_content(database)
     prepared = prepare(job)
-    here = replace(job, folder=str(Path.cwd()), database=str(database.resolve()), study=prepared.study)
+    here = replace(job, folder=str(Path.cwd()), database=str(resolved(database)), study=prepared.study)
     entry_id = _queue(database).submit(here.to_dict(), on_done, prepared.device)
     try:
         start(database)

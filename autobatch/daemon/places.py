@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from autobatch.errors import DatabaseError
+from autobatch.store.connection import resolved
 from autobatch.store.read import opened
 
 
 def folder(database: Path) -> Path:
     """Return the folder of logs of a database's queue; it need not be there yet."""
-    return Path(f"{database.resolve()}.queue")
+    return Path(f"{resolved(database)}.queue")
 
 
 def log(database: Path, entry_id: int | None = None) -> Path:
@@ -47,7 +48,7 @@ def check(database: Path) -> None:
         DatabaseError: its folder is not there, it is another user's, or as `check_content`.
 
     """
-    if not database.resolve().parent.is_dir():
+    if not resolved(database).parent.is_dir():
         message = f"The folder of {database} does not exist."
         raise DatabaseError(message, "Make it first, or name another database with --db.")
     if database.exists() and database.stat().st_uid != os.geteuid():

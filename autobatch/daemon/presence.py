@@ -12,10 +12,11 @@ from pathlib import Path
 from autobatch.daemon import places
 from autobatch.errors import MachineError
 from autobatch.store import mark as marks
+from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.lock import GpuLock, holder_of
-from autobatch.store.mark import Mark
 from autobatch.store.owner import Process
+from autobatch.store.trouble import explained
 
 _NUMBER = 0
 """Of the daemon among those who show by the database's mark that they live; the ledger's owners begin with 1."""
@@ -53,16 +54,16 @@ def take(database: Database) -> None:
 
 
 def find(path: Path) -> Daemon | None:
-    """Return the daemon at work on a database, or None. Looking disturbs nobody, and nothing stale is ever found."""
-    path = path.resolve()
-    if not marks.path_of(path).exists():
-        return None
-    mark = Mark(path)
-    try:
-        if not mark.is_held(_NUMBER):
+    """Return the daemon at work on a database, or None. Looking disturbs nobody, and nothing stale is ever found.
+
+    Raises:
+        DatabaseError: its mark cannot be read.
+
+    """
+    path = resolved(path)
+    with explained(path):
+        if not marks.is_held(path, _NUMBER):
             return None
-    finally:
-        mark.close()
     try:
         found = json.loads(places.record(path).read_text())
         return Daemon(Process(**found["process"]), float(found["since"]))

@@ -13,6 +13,7 @@ from typing import Any
 
 from autobatch.daemon import places, presence
 from autobatch.store import schema
+from autobatch.store.connection import resolved
 from autobatch.store.entry import AT_WORK, Item, State, read_items
 from autobatch.store.read import opened
 from autobatch.store.trouble import FULL_BELOW_BYTES
@@ -77,7 +78,7 @@ def daemon_status(database: Path) -> dict[str, Any]:
     return {
         "running": state["daemon"] is not None,
         **found,
-        "database": str(database.resolve()),
+        "database": str(resolved(database)),
         "log": str(places.log(database)),
         "trouble": state["trouble"],
         "searches": dict(Counter(one["state"] for one in state["searches"])),
@@ -147,7 +148,7 @@ def _progress(connection: sqlite3.Connection) -> Mapping[str, Progress]:
 
 
 def _trouble(database: Path) -> str:
-    space = os.statvfs(database.resolve().parent)
+    space = os.statvfs(resolved(database).parent)
     free = space.f_bavail * space.f_frsize
     if free >= FULL_BELOW_BYTES:
         return ""

@@ -21,7 +21,7 @@ from autobatch.daemon.words import say
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.machine.gpus import list_gpus
-from autobatch.store.connection import identity
+from autobatch.store.connection import identity, resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import AT_WORK, Item, State, Wish
 from autobatch.store.queue import Queue
@@ -66,7 +66,7 @@ class Supervisor:
 
         """
         places.check(self.database)
-        self.database = self.database.resolve()
+        self.database = resolved(self.database)
         database = Database(self.database)
         try:
             presence.take(database)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from autobatch.daemon import places
+from autobatch.store.connection import resolved
 
 _UNIT = """\
 [Unit]
@@ -32,7 +33,7 @@ WantedBy=default.target
 
 def run_command(database: Path) -> list[str]:
     """Return the command that runs a daemon in the foreground."""
-    return [sys.executable, "-m", "autobatch", "daemon", "run", "--db", str(database.resolve())]
+    return [sys.executable, "-m", "autobatch", "daemon", "run", "--db", str(resolved(database))]
 
 
 def unit(database: Path) -> str:
@@ -43,7 +44,7 @@ def unit(database: Path) -> str:
 
     """
     places.check(database)
-    path = database.resolve()
+    path = resolved(database)
     command = _literal(shlex.join(run_command(path)), "%$")
     return _UNIT.format(database=_literal(str(path)), command=command, folder=_literal(str(path.parent)))
 

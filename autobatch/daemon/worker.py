@@ -21,6 +21,7 @@ from autobatch.job.request import Job
 from autobatch.machine.memory import host_limit
 from autobatch.review.terminal import PatientStream
 from autobatch.search.seams import StopSearch
+from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import State, Wish
 from autobatch.store.ledger import Ledger
@@ -47,7 +48,7 @@ class Worker:
     """
 
     def __init__(self, database: Path, entry_id: int, start: int, shares: int) -> None:
-        self._path = database.resolve()
+        self._path = resolved(database)
         self._start = start
         self._shares = shares
         self._database = Database(database)

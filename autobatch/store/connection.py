@@ -28,6 +28,19 @@ def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     return connection
 
 
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return where a database lies, links followed.
+
+    Raises:
+        DatabaseError: its links go round in a circle.
+
+    """
+    try:
+        return Path(path).resolve()
+    except (RuntimeError, OSError) as error:  # the first until Python 3.13
+        raise DatabaseError(f"The links of {os.fspath(path)} lead nowhere: {error}.", "Name another file.") from error
+
+
 def uri(path: Path, mode: str) -> str:
     """Return SQLite's name for a file that must exist; `mode` is `rw` or `ro`."""
     return f"file:{quote(os.fsencode(path))}?mode={mode}"

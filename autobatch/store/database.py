@@ -14,7 +14,7 @@ from pathlib import Path
 from autobatch.errors import DatabaseError
 from autobatch.store import mark as marks
 from autobatch.store import schema
-from autobatch.store.connection import FileGuard, connect
+from autobatch.store.connection import FileGuard, connect, resolved
 from autobatch.store.inspection import check_content, check_whose
 from autobatch.store.mark import Expected, Mark
 from autobatch.store.trouble import explained
@@ -36,11 +36,12 @@ class Database:
     """
 
     def __init__(self, path: str | os.PathLike[str], busy_s: float = BUSY_S) -> None:
-        self.path = Path(path).resolve()
+        self.path = resolved(path)
         self._lock = threading.RLock()
         self._closed = False
         with explained(self.path):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_strangers(self.path, busy_s)
             self.mark = Mark(self.path)
             try:
                 with self.mark.exclusive(busy_s):
@@ -126,6 +127,21 @@ def held(connection: sqlite3.Connection) -> Expected:
     return Expected(*connection.execute("SELECT database_id, commits FROM ab_database").fetchone())
 
 
+def _refuse_strangers(path: Path, busy_s: float) -> None:
+    """Refuse what is plainly not ours before a mark is made beside it."""
+    if marks.path_of(path).exists() or not path.exists():
+        return
+    _check_regular(path.stat(), path)
+    if path.stat().st_size > 0:
+        with contextlib.closing(connect(path, busy_s)) as connection:
+            check_whose(connection, path, None)
+
+
+def _check_regular(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise DatabaseError(f"{path} is not a regular file.", "Name a file for the database.")
+
+
 def _make_or_find(path: Path, expected: Expected | None) -> None:
     try:
         found = path.stat()
@@ -135,8 +151,7 @@ def _make_or_find(path: Path, expected: Expected | None) -> None:
         # private from its first moment on; SQLite gives its side files the same permissions
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return
-    if not stat.S_ISREG(found.st_mode):
-        raise DatabaseError(f"{path} is not a regular file.", "Name a file for the database.")
+    _check_regular(found, path)
     if found.st_size == 0 and expected is not None:
         raise _lost(path, "is empty")
 

@@ -81,12 +81,17 @@ class GpuLock:
         """Take the lock, at once or not at all.
 
         Raises:
-            MachineError: another process holds it; the message says who.
+            MachineError: another process holds it, and the message says who; or its file cannot be made.
 
         """
         _make_private(self._folder)
-        while (descriptor := self._try()) is None:
-            pass
+        try:
+            while (descriptor := self._try()) is None:
+                pass
+        except OSError as error:
+            what = f"The lock {self.path} cannot be taken: {error.strerror}."
+            do = f"Free some space there and allow writing, or name another folder in {FOLDER_VARIABLE}."
+            raise MachineError(what, do) from error
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - positional only
         _write_record(descriptor)
         self._descriptor = descriptor
@@ -140,8 +145,10 @@ def _write_record(descriptor: int) -> None:
     now = proc.stat(os.getpid())
     ticks = now.start_ticks if now is not None else 0
     record = {"pid": os.getpid(), "start_time_ticks": ticks, "command": command(os.getpid()), "since": time.time()}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(record).encode(), 0)
+    # on a full disk the lock is held all the same; it only cannot say by whom
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(record).encode(), 0)
 
 
 def _make_private(folder: Path) -> None:

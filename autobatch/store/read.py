@@ -12,7 +12,7 @@ from pathlib import Path
 from autobatch.errors import DatabaseError
 from autobatch.store import mark as marks
 from autobatch.store import rows, schema
-from autobatch.store.connection import uri
+from autobatch.store.connection import resolved, uri
 from autobatch.store.inspection import check_mark, check_whose
 from autobatch.store.mark import Expected
 from autobatch.store.rows import Event, Probe
@@ -37,7 +37,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
         DatabaseError: there is none, it is another program's, damaged, or holds less than was written to it.
 
     """
-    file = Path(path).resolve()
+    file = resolved(path)
     with explained(file):
         if not file.is_file():
             raise DatabaseError(f"There is no database {file}.", "Run a search first, or name another database.")

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from autobatch.daemon import places, presence
 from autobatch.errors import EXIT_DATABASE, DatabaseError
 from autobatch.settings import Configuration
 from autobatch.store import mark as marks
@@ -112,6 +113,7 @@ def test_another_programs_database_is_not_touched(path, statement):
     before = path.read_bytes()
     assert "another program" in refusal(path)
     assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_newer_schema_is_refused_to_writers_and_readers_in_one_line_and_left_alone(filled):
@@ -130,11 +132,23 @@ def test_text_is_no_database(path):
     path.parent.mkdir()
     path.write_text("learning_rate: 1e-4\n" * 1000)
     assert "not an SQLite database" in refusal(path)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_is_no_database(path):
     path.mkdir(parents=True)
     assert "not a regular file" in refusal(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_links_that_go_round_in_a_circle_are_refused_to_all(tmp_path):
+    loop, other = tmp_path / "loop.db", tmp_path / "other.db"
+    loop.symlink_to(other)
+    other.symlink_to(loop)
+    assert "lead nowhere" in refusal(loop)
+    for look in (lambda: read.opened(loop).__enter__(), lambda: presence.find(loop), lambda: places.log(loop)):
+        with pytest.raises(DatabaseError, match="lead nowhere"):
+            look()
 
 
 def test_a_path_below_a_file_is_refused(filled):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
@@ -118,6 +119,24 @@ def test_a_link_in_place_of_the_folder_is_refused(folder, tmp_path):
     folder.symlink_to(tmp_path)
     with pytest.raises(MachineError):
         GpuLock(GPU, folder).acquire()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_folder_that_is_full_or_read_only_is_an_error(folder, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks.os, "open", refuse)
+    assert os.strerror(code) in refusal(folder)
+
+
+def test_a_lock_whose_record_a_full_disk_refuses_is_held_all_the_same(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(locks.os, "pwrite", refuse)
+    with GpuLock(GPU, folder):
+        assert "in use by another process" in refusal(folder)
 
 
 def test_no_test_takes_a_lock_of_the_machine(tmp_path):

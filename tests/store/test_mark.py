@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -69,3 +70,19 @@ def test_a_link_is_not_followed(database, tmp_path):
     marks.path_of(database).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         Mark(database)
+
+
+def test_looking_needs_no_leave_to_write(tmp_path, monkeypatch):
+    held = Mark(tmp_path / "a.db")
+    held.hold(1)
+    usual = os.open
+
+    def read_only(path, flags, *mode):
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return usual(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert [marks.is_held(tmp_path / "a.db", owner) for owner in (1, 2)] == [True, False]
+    assert not marks.is_held(tmp_path / "none.db", 1)
+    held.close()
