@@ -187,10 +187,18 @@ def read(model: Model) -> Architecture:
 
 
 def lora_targets(architecture: Architecture, lora: Lora) -> tuple[Linear, ...]:
-    """Return every linear layer that gets an adapter: all but the head, or those whose names match."""
-    if lora.target_modules == "all-linear":
-        return tuple(architecture.linears())
-    return tuple(linear for linear in architecture.linears() if is_target(linear.name, architecture, lora))
+    """Return every linear layer that gets an adapter: all but the head, or those whose names match.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    linears = tuple(architecture.linears())
+    found = tuple(linear for linear in linears if is_target(linear.name, architecture, lora))
+    if not found:
+        names = ", ".join(sorted({linear.name for linear in linears}))
+        raise UsageError(f"No layer matches lora.target_modules {lora.target_modules!r:.60}.", f"Choose among {names}.")
+    return found
 
 
 def is_target(name: str, architecture: Architecture, lora: Lora) -> bool:
