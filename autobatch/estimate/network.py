@@ -167,6 +167,8 @@ class Network:
         self.norm_kind = {"t5": "t5", "llama": "rms"}.get(architecture.block, "layer")
         self.modules: list[Module] = []
         self.norms: list[Norm] = []
+        if numerics.lora is not None:
+            shapes.lora_targets(architecture, numerics.lora)  # refuses an adapter of nothing
         trained = numerics.lora is None
         words = architecture.vocabulary * architecture.width
         self.words = tape.new(words, numerics.base, trained=trained)

@@ -29,6 +29,12 @@ def test_lora_parameters(name, lora, trained):
     assert shapes.lora_parameters(shapes.read(presets.load(name).model), lora) == trained
 
 
+def test_an_adapter_of_nothing_is_refused_with_the_names_there_are():
+    with pytest.raises(UsageError, match="No layer matches") as refused:
+        shapes.lora_parameters(shapes.read(presets.load("kobart").model), Lora(target_modules=("nothing",)))
+    assert "q_proj" in refused.value.do
+
+
 def test_a_tied_head_is_counted_once():
     config = dict(presets.load("llama-3.2-korean-3b").model.config)
     untied = Model("m", "", "causal", {**config, "tie_word_embeddings": False})
