@@ -76,9 +76,10 @@ def _check_batch(found: Found, workload: Workload, job: Job) -> None:
 
 
 def _held(found: Found, wish: Wishes) -> Mapping[str, Scalar]:
-    """Return the settings that stay as the script has them, or at their default where it has none."""
+    """Return the settings that stay as the script has them, or at their default where that is not known."""
     held = {name: value for name, value in found.held.items() if name not in wish.search}
     if not found.workload.eval_samples and EVAL_BATCH not in wish.search:
         held[EVAL_BATCH] = found.settings.get(EVAL_BATCH, SETTINGS[EVAL_BATCH].default)
-    absent = (name for name, setting in SETTINGS.items() if setting.searched and name not in found.settings)
-    return {**held, **{name: SETTINGS[name].default for name in absent}}
+    absent = {name: setting.default for name, setting in SETTINGS.items() if setting.searched}
+    unasked = {**absent, **found.loader}
+    return {**held, **{name: value for name, value in unasked.items() if name not in found.settings}}

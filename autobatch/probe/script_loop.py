@@ -22,7 +22,7 @@ from autobatch.probe.schedule import parts
 from autobatch.probe.script_data import lengths
 from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
 from autobatch.request import ProbeRequest
-from autobatch.settings import Scalar
+from autobatch.settings import PIN_MEMORY, PREFETCH, WORKERS, Scalar
 from autobatch.verdict import Measurements
 
 LOOK_EVERY = 4
@@ -43,6 +43,7 @@ class LoopProbe:
     peak: Peak | None = None
     loss: float | None = None
     worst_case: bool = False
+    _asked: set[str] = field(default_factory=set)
     _steps: int = 0
     _last: float = 0.0
 
@@ -56,6 +57,7 @@ class LoopProbe:
         if name not in self.request.configuration:
             known = ", ".join(self.request.configuration)
             raise UsageError(f"There is no setting {name!r}.", f"The settings are {known}.")
+        self._asked.add(name)
         return type(default)(self.request.configuration[name])
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
@@ -146,6 +148,7 @@ class LoopProbe:
             "hopeless": False,
             "over_limit": (found.device_peak_used_bytes or 0) > limit,
             "worst_case_unknown": not self.worst_case,
+            "shows_defaults": not self._asked >= self.request.configuration.keys(),
         }
         write_outcome(Path(self.request.folder), self.progress.phase, found, marks)
         sys.stdout.flush()
@@ -194,7 +197,7 @@ class Look:
         """Tell what is known: the loop is about to begin."""
         dataset: Any = getattr(loader, "dataset", None)
         size = len(dataset) if hasattr(dataset, "__len__") else 0
-        self._tell({"settings": self._settings, "train_samples": size})
+        self._tell({"settings": self._settings, "train_samples": size, "loader": loader_facts(loader)})
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as the probe's
         """Tell what is known: the loop has begun."""
@@ -202,6 +205,13 @@ class Look:
 
     def close(self) -> None:
         """Do nothing: a loop that made no step is found out by its silence."""
+
+
+def loader_facts(loader: object) -> dict[str, Scalar]:
+    """Return what a DataLoader was made with, by the names of the settings; what it does not tell is left out."""
+    names = {WORKERS: "num_workers", PREFETCH: "prefetch_factor", PIN_MEMORY: "pin_memory"}
+    found = {name: getattr(loader, attribute, None) for name, attribute in names.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int)}
 
 
 _ACTIVE: list[LoopProbe | Look] = []

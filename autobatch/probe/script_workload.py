@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Found:
     workload: Workload
     settings: Mapping[str, Scalar]
     """Its own settings, those that it has: to search any other would change nothing."""
+    loader: Mapping[str, Scalar] = field(default_factory=dict)
+    """What a loop's DataLoader was made with, as far as that is known."""
 
     @property
     def held(self) -> dict[str, Scalar]:
@@ -131,7 +133,7 @@ def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
         recipe=facts.get("recipe", {}),
         script=tuple(script),
     )
-    return Found(workload, settings)
+    return Found(workload, settings, facts.get("loader", {}))
 
 
 def _adapter(facts: Mapping[str, Any] | None) -> Lora:

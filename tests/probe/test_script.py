@@ -354,6 +354,7 @@ print("after")
     assert "after" not in lines
     assert done.outcome["measurements"]["loss"] == 0.5
     assert done.outcome["flags"]["worst_case_unknown"] is False
+    assert done.outcome["flags"]["shows_defaults"] is True
 
 
 def test_a_loop_reads_its_settings_from_the_environment(run):
@@ -367,6 +368,19 @@ with autobatch.probe() as p:
         p.step()
 """
     assert run(loop, seconds=2).outcome["status"] == "ok"
+
+
+def test_a_loop_that_asks_for_every_setting_shows_no_defaults(run):
+    loop = """
+import autobatch
+from autobatch.settings import SETTINGS
+with autobatch.probe() as p:
+    for name, setting in SETTINGS.items():
+        p.setting(name, setting.default)
+    while True:
+        p.step()
+"""
+    assert run(loop, seconds=2).outcome["flags"]["shows_defaults"] is False
 
 
 def test_a_loop_that_ends_too_early_is_said(run):

@@ -64,11 +64,12 @@ def test_a_child_left_behind_is_neither_waited_for_nor_left(module, tmp_path):
     assert gone(child_of(tmp_path))
 
 
-def test_a_script_that_is_too_slow_is_ended_with_its_children(module, tmp_path):
+def test_a_script_that_is_too_slow_is_ended_with_its_children(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(script_process.secrets, "token_hex", lambda _: "slow")
     with pytest.raises(subprocess.TimeoutExpired):
         run(module(DEAF + HELPER + WAIT), tmp_path, 3.0)
 
-    until(lambda: not proc.marked(f"{script_process.MARK}={os.getpid()}-"))
+    assert not proc.marked(f"{script_process.MARK}={os.getpid()}-slow")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,25 @@ with autobatch.probe() as p:
     assert look(script(source), "cpu").workload.effective_batch == 12
 
 
+def test_what_a_loop_made_its_loader_with_is_known(script):
+    source = """
+import autobatch
+from torch.utils.data import DataLoader
+with autobatch.probe() as p:
+    p.setting("per_device_train_batch_size", 6)
+    for batch in p.batches(DataLoader([1, 2], num_workers=1)):
+        p.step()
+"""
+    found = look(script(source), "cpu")
+
+    assert found.loader == {
+        "dataloader_num_workers": 1,
+        "dataloader_prefetch_factor": 2,
+        "dataloader_pin_memory": False,
+    }
+    assert "dataloader_num_workers" not in found.settings
+
+
 def test_a_script_that_crashes_gives_its_traceback_whole(script, capsys):
     source = "def work():\n    return 1 / 0\n\nwork()\n"
 
