@@ -25,7 +25,7 @@ def command(db: Path, study: str | None, configuration: str | None) -> None:
 
     with Ledger.open(db) as ledger:
         close_dead(ledger)
-        name = study or Database(db).study().name
+        name = Database(db).study(study).name
         if configuration is not None:
             ledger.release(name, configuration)
             click.echo(f"{configuration} may be tried again.")

@@ -57,7 +57,8 @@ def _send_nowhere(stream: TextIO) -> None:
 
 def tolerant(stream: TextIO) -> TextIO:
     """Return the stream such that what its encoding lacks is written as `?`, and never raises."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+    # the second is what Python takes in the C locale
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
         stream.reconfigure(errors="replace")
     return stream
 

@@ -39,3 +39,8 @@ def test_a_study_may_be_named(release):
     assert release("--study", "first").output == "Nothing of study first is held back.\n"
     assert KILLER.digest in release("--study", "last").output
     assert isinstance(release("--study", "first", KILLER.digest).exception, UsageError)
+
+
+@pytest.mark.parametrize("name", ["another", "\udced\udc95"])
+def test_a_study_that_there_is_not_is_an_error(release, name):
+    assert isinstance(release("--study", name).exception, UsageError)

@@ -188,3 +188,10 @@ def test_a_view_whose_reader_is_gone_stops_writing_and_raises_nothing(is_termina
             drive(view)
         stream.flush()  # what Python does when it ends
     assert view.picture.counts["ok"] == 1
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_stream_that_lacks_a_character_never_raises(errors):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors, write_through=True)
+    terminal.tolerant(stream).write("study 한국어")
+    assert content(stream) == "study ???"
