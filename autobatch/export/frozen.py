@@ -12,6 +12,7 @@ from autobatch import __version__
 from autobatch.errors import UsageError
 from autobatch.export import files, provenance, syntax, targets
 from autobatch.export.chosen import Chosen
+from autobatch.export.edits import Edit, between
 from autobatch.export.summary import summary
 from autobatch.request import Limits
 from autobatch.safe_files import read_text
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
     from autobatch.machine.differences import Difference
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A key that is not as it was frozen; None stands for a key that is not there."""
-
-    key: str
-    frozen: Any
-    now: Any
 
 
 @dataclass(frozen=True)
@@ -204,14 +196,4 @@ def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
         devices=int(facts["devices"]),
     )
     tampered = facts.get(provenance.CHECKSUM) != provenance.checksum(facts)
-    return Frozen(file, target, now, chosen, facts, _edits(facts["settings"], now), tampered)
-
-
-def _edits(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Edit, ...]:
-    keys = dict.fromkeys([*frozen, *now])
-    return tuple(Edit(k, frozen.get(k), now.get(k)) for k in keys if _at(frozen, k) != _at(now, k))
-
-
-def _at(settings: Mapping[str, Any], key: str) -> tuple[bool, Any]:
-    """Return a value, and whether it is there: a key that was added is an edit, even an empty one."""
-    return key in settings, settings.get(key)
+    return Frozen(file, target, now, chosen, facts, between(facts["settings"], now), tampered)

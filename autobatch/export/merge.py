@@ -8,18 +8,16 @@ section inside it, such as `deepspeed:`, is another program's.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from autobatch.errors import UsageError
-from autobatch.export import document
+from autobatch.export import document, remarks
 from autobatch.export.document import Document, Entry
 from autobatch.export.rivals import without_workers
 
-_CLOSE = 0.85
-"""Likeness from which an unknown key is taken for a misspelling of a tuned one."""
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _Edit = tuple[int, int, str]
 """First character, the one after the last, and what stands there afterwards."""
@@ -80,8 +78,12 @@ def merge(
     _make_sure(merged, settings, name)
     diff = difflib.unified_diff(text.splitlines(), merged.splitlines(), name, f"{name} (merged)", lineterm="", n=1)
     others = {key: why for key, why in rivals.items() if key not in settings and aliases.get(key) not in settings}
-    remarks = (*plan.remarks, *_against(found, settings, others), *_misspelt(found, settings, {*aliases, *rivals}))
-    return Merged(merged, "\n".join(diff), remarks)
+    said = (
+        *plan.remarks,
+        *remarks.against(found, settings, others),
+        *remarks.misspelt(found, settings, {*aliases, *rivals}),
+    )
+    return Merged(merged, "\n".join(diff), said)
 
 
 def _place(found: Document, plan: _Plan, key: str, value: object, older: list[str]) -> None:
@@ -180,23 +182,3 @@ def _make_sure(merged: str, settings: Mapping[str, Any], name: str) -> None:
         raise refusal from error
     if not all(key in entries and entries[key].has(value) for key, value in settings.items()):
         raise refusal
-
-
-def _against(found: Document, settings: Mapping[str, Any], rivals: Mapping[str, str]) -> Iterator[str]:
-    """Say what works against the tuned keys, or has their names and is not theirs."""
-    for key, entry in found.entries.items():
-        if key in settings:
-            continue
-        inside = [name for name in dict.fromkeys(document.names_inside(entry.value)) if name in settings]
-        if inside:
-            yield f"The section {key} has {', '.join(inside)} of its own: left as it is."
-        if key in rivals and not any(entry.has(off) for off in (None, False, "")):
-            yield f"{key} is set, and {rivals[key]}. It was left as it is."
-
-
-def _misspelt(found: Document, settings: Mapping[str, Any], known: set[str]) -> Iterator[str]:
-    for key in found.entries:
-        near = difflib.get_close_matches(key, settings, n=1, cutoff=_CLOSE)
-        longer = bool(near) and key.startswith(near[0])  # gradient_checkpointing_kwargs is a key of its own
-        if near and not longer and key not in settings and key not in known:
-            yield f"The key {key} is unknown; {near[0]} was meant? It was left as it is."
