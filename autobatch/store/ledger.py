@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from shlex import quote
 from types import TracebackType
 from typing import Any, Self
 
@@ -123,7 +124,7 @@ class Ledger:
             ).rowcount
             if changed == 0:
                 what = f"No configuration {digest!r} of study {study!r} is quarantined."
-                raise UsageError(what, f"`autobatch release --study {study}` lists those that are.")
+                raise UsageError(what, f"`autobatch release --study {quote(study)}` lists those that are.")
 
     def _register(self, connection: sqlite3.Connection) -> int:
         """Record this process once, and show that it lives for as long as it does."""
@@ -208,5 +209,5 @@ def _insert(connection: sqlite3.Connection, probe_id: int, at: float, event: str
 def _quarantined(study: str, configuration: Configuration) -> UsageError:
     return UsageError(
         f"Configuration {configuration.digest} was running when an earlier search was killed; it is not tried again.",
-        f"If it was not to blame: `autobatch release --study {study} {configuration.digest}`.",
+        f"If it was not to blame: `autobatch release --study {quote(study)} {configuration.digest}`.",
     )
