@@ -8,13 +8,10 @@ figures are steady, so that nothing after the training is reached. A script with
 from __future__ import annotations
 
 import os
-import runpy
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from transformers import Trainer
@@ -29,6 +26,7 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import most_steps, parts
 from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import has_own_loader, make_material
+from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory
 from autobatch.probe.script_loop import LoopProbe, activate
 from autobatch.probe.script_observe import observe, untold
 from autobatch.probe.script_patch import Overlay, install, keep_metric, under_test
@@ -37,8 +35,6 @@ from autobatch.request import ProbeRequest
 from autobatch.verdict import Measurements
 
 OK, FAILED = 0, 1
-QUIET = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "TOKENIZERS_PARALLELISM": "false"}
-"""Trackers that a script starts by itself write nothing; tokenizers do not warn of forked workers."""
 
 
 def main(folder: str) -> int:
@@ -77,18 +73,6 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     return FAILED
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Tell whether an exception says that there was not enough memory."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-
-
-def its_own(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the script's first frame on; None where it does not reach the script."""
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") != "__main__":
-        trace = trace.tb_next
-    return trace
-
-
 def run(probe: ScriptProbe, command: Command) -> None:
     """Run the script to its first training, and do not come back from that.
 
@@ -122,17 +106,6 @@ def _let_out(probe: ScriptProbe) -> None:
     """Raise what a script's training raised, where the script kept it to itself."""
     if probe.raised is not None:
         raise probe.raised
-
-
-def execute(command: Command) -> None:
-    """Run a program as `python` would run it."""
-    sys.argv = [command.program, *command.arguments]
-    if command.kind == "module":
-        sys.path.insert(0, str(Path.cwd()))
-        runpy.run_module(command.program, run_name="__main__", alter_sys=True)
-    else:
-        sys.path.insert(0, str(Path(command.program).resolve().parent))
-        runpy.run_path(command.program, run_name="__main__")
 
 
 @dataclass
@@ -210,13 +183,6 @@ class ScriptProbe:
         """Write the outcome and end the process: what the script does after training is no part of a probe."""
         write_outcome(Path(self.request.folder), self.progress.phase, found, marks)
         end_process(OK)
-
-
-def end_process(status: int) -> NoReturn:
-    """End the process where it stands, with what it said written out."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _check_steps(session: Session, steps: int) -> None:

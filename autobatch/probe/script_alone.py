@@ -39,8 +39,8 @@ def main(folder: str) -> None:
     """Run the script of `request.json` with nothing but its output redirected, for a few steps."""
     from transformers import TrainerCallback
 
-    from autobatch.probe.script import QUIET, execute
     from autobatch.probe.script_command import parse
+    from autobatch.probe.script_execute import QUIET, execute
     from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest
 

@@ -22,8 +22,8 @@ from autobatch.errors import AutobatchError, UsageError
 from autobatch.isolation.proc import die_with_parent
 from autobatch.probe.device import show_alone
 from autobatch.probe.outcome import replace
-from autobatch.probe.script import QUIET, execute, its_own
 from autobatch.probe.script_command import parse
+from autobatch.probe.script_execute import QUIET, end_process, execute, its_own
 from autobatch.probe.script_facts import facts
 from autobatch.probe.script_loop import Look, activate
 from autobatch.probe.script_patch import Overlay, elsewhere, install
@@ -43,7 +43,7 @@ def main(folder: str) -> None:
 
     def tell(found: dict[str, Any]) -> NoReturn:
         replace(path / "found.json", found, durable=True)
-        _end(0)
+        end_process(0)
 
     def train(trainer: Trainer, _: object) -> NoReturn:
         try:
@@ -96,13 +96,7 @@ def _fail(path: Path, said: AutobatchError | None, error: Exception) -> NoReturn
     known = {} if said is None else {"what": said.what, "do": said.do}
     trace = "" if error is said else "".join(traceback.format_exception(error))
     replace(path / "failed.json", {**known, "traceback": trace}, durable=True)
-    _end(1)
-
-
-def _end(status: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    end_process(1)
 
 
 if __name__ == "__main__":
