@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from autobatch.store import recovery
-from autobatch.store.ledger import Entry
+from autobatch.store.journal import Entry
 from autobatch.store.orphans import kill_orphans
 from benchmarks.faults import Line, __main__, database, disk, hostile, kills, lock, searches
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autobatch.settings import Configuration
-from autobatch.store.ledger import Entry, Ledger
+from autobatch.store.journal import Entry
+from autobatch.store.ledger import Ledger
 
 STUDY = "kobart"
 

@@ -60,7 +60,7 @@ def test_samples_are_thinned_but_growth_and_the_last_are_kept(ledger, path, begi
 
 def test_growing_memory_is_written_ten_times_a_second(ledger, path, begin, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("autobatch.store.ledger.time.monotonic", lambda: now)
+    monkeypatch.setattr("autobatch.store.journal.time.monotonic", lambda: now)
     entry = begin(ledger)
     for step in range(10):
         entry.sample({"device_bytes": 100 * 2**step})
