@@ -149,7 +149,7 @@ class Desk:
         entry = self.ledger.begin(self.study.study_name, trial.number, configuration, plan.purpose, stage)
         try:
             self.observer.trial_started(trial.number, configuration, why)
-            verdict = self.runner.run(configuration, plan, entry)
+            verdict = _of_all(self.runner.run(configuration, plan, entry), self.space.devices)
         except BaseException as error:
             # the row must not look like a probe that took the machine down with it
             given_up = Verdict(Kind.KILLED, evidence={ENDED_BY: type(error).__name__})
@@ -165,3 +165,13 @@ class Desk:
             self.facts.append(fact)
         self.observer.trial_finished(trial.number, configuration, verdict)
         return fact
+
+
+def _of_all(verdict: Verdict, devices: int) -> Verdict:
+    """Return the verdict with the throughput of all data-parallel devices: a probe runs on one of them."""
+    seen = verdict.measurements
+    if devices == 1 or not seen.samples_per_s:
+        return verdict
+    tokens = seen.tokens_per_s * devices if seen.tokens_per_s else None
+    measured = replace(seen, samples_per_s=seen.samples_per_s * devices, tokens_per_s=tokens)
+    return replace(verdict, measurements=measured)
