@@ -117,11 +117,13 @@ def _be_search(database: Path, out: int, probe_s: float) -> None:
     try:
         import optuna
 
+        from autobatch import attributes
         from autobatch.store import open_storage
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = open_storage(database)
         study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+        study.set_user_attr(attributes.WORKLOAD, "{}")  # ours: another program's trials are left alone
         work(database, out, _MANY, study, processes=True, probe_s=probe_s)
     finally:
         os._exit(1)
