@@ -90,6 +90,19 @@ class Journal(Protocol):
         """Record that we are about to kill the probe, and why."""
 
 
+class NullJournal:
+    """A journal that keeps nothing: for probes whose record nobody needs."""
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """Forget the process."""
+
+    def sample(self, facts: Mapping[str, Any]) -> None:
+        """Forget the sample."""
+
+    def intent(self, reason: str) -> None:
+        """Forget the intent."""
+
+
 class Runner(Protocol):
     """Runs a configuration and says what came of it. A live GPU, a CPU and a recorded surface are all this."""
 

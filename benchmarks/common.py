@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,20 +68,3 @@ class Record:
             temporary = self._path.with_name(f".{self._path.name}")
             temporary.write_text(json.dumps({**self._about, **figures}, indent=1, ensure_ascii=False) + "\n")
             temporary.replace(self._path)
-
-
-@dataclass
-class Journal:
-    """Stands for the ledger, where nothing is lost when this process dies."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Remember the process."""
-        self.facts = dict(facts)
-
-    def sample(self, facts: Mapping[str, Any]) -> None:
-        """Pass over it."""
-
-    def intent(self, reason: str) -> None:
-        """Pass over it."""

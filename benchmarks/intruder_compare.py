@@ -11,8 +11,7 @@ from autobatch.isolation.runner import ProbeRunner
 from autobatch.job.prepare import prepare
 from autobatch.job.request import Job
 from autobatch.machine.gpus import open_device
-from autobatch.request import Plan, Runner
-from autobatch.search.seams import NullEntry
+from autobatch.request import NullJournal, Plan, Runner
 from autobatch.settings import Configuration
 from autobatch.store.lock import GpuLock
 from autobatch.verdict import Kind
@@ -71,7 +70,7 @@ def alternately(
             break
         left_s = deadline.left_s
         for name in list(configurations)[:: -1 if number % 2 else 1]:
-            verdict = runner.run(configurations[name], Plan("confirm", max_seconds=PROBE_S), NullEntry())
+            verdict = runner.run(configurations[name], Plan("confirm", max_seconds=PROBE_S), NullJournal())
             found[name].append({"kind": str(verdict.kind), "samples_per_s": verdict.measurements.samples_per_s})
         took_s = left_s - deadline.left_s
     return found

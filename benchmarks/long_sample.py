@@ -33,7 +33,7 @@ from autobatch.job.prepare import build_limits
 from autobatch.job.request import Job
 from autobatch.machine import fingerprint
 from autobatch.machine.gpus import open_device
-from autobatch.request import Limits, Plan
+from autobatch.request import Limits, NullJournal, Plan
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes, parse_bytes
 from autobatch.verdict import Verdict
@@ -41,7 +41,7 @@ from autobatch.workload import data
 from autobatch.workload.resolve import resolve
 from autobatch.workload.spec import Workload
 from benchmarks import forks, processes
-from benchmarks.common import Deadline, Journal, Record, parser
+from benchmarks.common import Deadline, Record, parser
 from examples.stdlib_dataset import samples
 
 MODEL = {
@@ -149,7 +149,7 @@ class Case:
                     gpu=gpu,
                     parent=parent,
                 ) as runner:
-                    yield name, runner.run(self.configuration, Plan(), Journal())
+                    yield name, runner.run(self.configuration, Plan(), NullJournal())
         finally:
             parent.close()
 

@@ -19,13 +19,13 @@ from autobatch.isolation.runner import ProbeRunner
 from autobatch.job.space import Wishes, build_space
 from autobatch.machine import fingerprint, processors
 from autobatch.machine.gpus import open_device
-from autobatch.request import Limits, Plan
+from autobatch.request import Limits, NullJournal, Plan
 from autobatch.search.first_stage import initial_settings
 from autobatch.settings import ARM_KEYS, CHECKPOINTING, PRECISION, Configuration
 from autobatch.verdict import Verdict
 from autobatch.workload import presets
 from autobatch.workload.spec import Workload
-from benchmarks.common import Deadline, Journal, Record, parser
+from benchmarks.common import Deadline, Record, parser
 
 WHOLE, REST = "whole", "rest"
 
@@ -48,7 +48,7 @@ def measure(workload: Workload, options: argparse.Namespace, deadline: Deadline)
         for arm in arms(workload, options.device, options.micro_batch):
             if not deadline.allows(longest_s):
                 return
-            verdict = runner.run(arm, Plan(), Journal())
+            verdict = runner.run(arm, Plan(), NullJournal())
             longest_s = max(longest_s, verdict.duration_s)
             yield {"import_s": runner.parent.facts["import_s"], **told(arm, verdict)}
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from autobatch.request import Plan
-from autobatch.search.seams import NullEntry
+from autobatch.request import NullJournal, Plan
 from autobatch.settings import Configuration
 from autobatch.verdict import Verdict
 from benchmarks.replay_surfaces import Replay
@@ -54,7 +53,7 @@ class Arm:
 
     def _verdict(self, index: int) -> Verdict:
         if index not in self.seen:
-            self.seen[index] = self.replay.run(self.configurations[index], Plan(), NullEntry())
+            self.seen[index] = self.replay.run(self.configurations[index], Plan(), NullJournal())
         return self.seen[index]
 
 

@@ -23,11 +23,11 @@ from autobatch import settings
 from autobatch.isolation import proc
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine.gpus import Device, open_device
-from autobatch.request import Limits, Plan
+from autobatch.request import Limits, NullJournal, Plan
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lengths, Model, Workload
-from benchmarks.common import Deadline, Journal, Record, parser
+from benchmarks.common import Deadline, Record, parser
 
 Phases = list[dict[str, float]]
 Isolation = Literal["fork", "spawn"]
@@ -102,7 +102,7 @@ def runner_of(isolation: Isolation, workload: Workload, device: str, gpu: Device
 
 def start(runner: ProbeRunner, configuration: Configuration) -> dict[str, float]:
     """Start one probe, and return the seconds of each phase."""
-    verdict = runner.run(configuration, _PLAN, Journal())
+    verdict = runner.run(configuration, _PLAN, NullJournal())
     phases = dict(verdict.measurements.startup_s)
     if "first_step" not in phases:
         sys.exit(f"No first step: {verdict.kind}: {json.dumps(verdict.evidence, indent=1)}")

@@ -21,14 +21,14 @@ from typing import Any
 
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.machine.gpus import open_device
-from autobatch.request import Limits, Plan
+from autobatch.request import Limits, NullJournal, Plan
 from autobatch.search.loader import fewest
 from autobatch.settings import Configuration, Scalar
 from autobatch.units import format_bytes
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
 from benchmarks import processes
-from benchmarks.common import Deadline, Journal, Record, parser
+from benchmarks.common import Deadline, Record, parser
 
 BATCH = 8
 SHORTEST, LONGEST = 40_000, 400_000
@@ -87,7 +87,7 @@ def measure(path: Path, counts: list[int], device: str, deadline: Deadline) -> I
         for count in counts:
             if not deadline.allows(PROBE_S):
                 return
-            verdict = runner.run(Configuration({**FIXED, WORKERS: count}), Plan(), Journal())
+            verdict = runner.run(Configuration({**FIXED, WORKERS: count}), Plan(), NullJournal())
             found = verdict.measurements
             yield {
                 "workers": count,

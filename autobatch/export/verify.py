@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +11,12 @@ from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.machine import fingerprint
 from autobatch.machine.gpus import open_device
 from autobatch.probe import script_command
-from autobatch.request import Plan, Runner
+from autobatch.request import NullJournal, Plan, Runner
 from autobatch.units import format_bytes
 from autobatch.verdict import Verdict
 
 TIME_BAND = 0.05
 MEMORY_BAND = 0.05
-
-
-class Unrecorded:
-    """A `request.Journal` for a run of which nothing is kept."""
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Record nothing."""
-
-    def sample(self, facts: Mapping[str, Any]) -> None:
-        """Record nothing."""
-
-    def intent(self, reason: str) -> None:
-        """Record nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
 
 def run(frozen: Frozen, runner: Runner, seconds: float) -> Verification:
     """Run it through a runner and compare."""
-    verdict = runner.run(frozen.configuration, Plan(purpose="confirm", max_seconds=seconds), Unrecorded())
+    verdict = runner.run(frozen.configuration, Plan(purpose="confirm", max_seconds=seconds), NullJournal())
     return Verification(verdict, tuple(_comparisons(frozen, verdict)))
 
 

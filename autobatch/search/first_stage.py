@@ -102,8 +102,8 @@ class FirstStage:
         name = WORKERS if kind in HOST_MEMORY else EVAL_BATCH if kind is Kind.CUDA_OOM_EVAL else None
         if name is None or name not in self.desk.space.searched:
             return False
-        lower = [int(v) for v in self.desk.space.searched[name] if int(v) <= int(fact.configuration[name]) // 2]
-        lower = [value for value in lower if value < int(fact.configuration[name])]
+        now = int(fact.configuration[name])
+        lower = [int(v) for v in self.desk.space.searched[name] if int(v) <= now // 2 and int(v) < now]
         if lower:
             self._lowered[name] = max(lower)
         return bool(lower) and self.budget.left_s > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from autobatch.request import Journal, Purpose
+from autobatch.request import Journal, NullJournal, Purpose
 from autobatch.settings import Configuration
 from autobatch.verdict import Verdict
 
@@ -62,17 +62,8 @@ class Ended(Protocol):
         """What came of it."""
 
 
-class NullEntry:
+class NullEntry(NullJournal):
     """An entry that keeps nothing."""
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Forget the process."""
-
-    def sample(self, facts: Mapping[str, Any]) -> None:
-        """Forget the sample."""
-
-    def intent(self, reason: str) -> None:
-        """Forget the intent."""
 
     def finish(self, verdict: Verdict) -> None:
         """Forget the outcome."""

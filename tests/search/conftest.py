@@ -106,6 +106,17 @@ def space():
 
 
 @pytest.fixture
+def eval_space():
+    """A space in which the eval batch is searched, too."""
+    searched = {
+        "precision": ("bf16", "fp32"),
+        "gradient_checkpointing": (False, True),
+        EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
+    }
+    return SearchSpace({}, searched, 48)
+
+
+@pytest.fixture
 def search(world, workload, space):
     def make(**changes):
         usual = {

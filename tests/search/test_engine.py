@@ -1,6 +1,5 @@
 import json
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -14,15 +13,10 @@ from autobatch.request import Limits
 from autobatch.search.outlook import Outlook
 from autobatch.search.seams import NullEntry, NullLedger, NullObserver
 from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
-from autobatch.verdict import HINTS, Kind, Verdict
+from autobatch.verdict import Kind, Verdict
 from autobatch.workload.spec import Model, Workload
 
 GIB = 2**30
-EVALS = {
-    "precision": ("bf16", "fp32"),
-    "gradient_checkpointing": (False, True),
-    EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
-}
 
 
 class Closing(NullEntry):
@@ -213,41 +207,6 @@ def test_the_grid_is_exhaustive(search, world, space):
     assert {c for c, purpose in world.tried if purpose == "probe"} == set(space.grid())
 
 
-def test_the_loader_and_eval_stages_tune_the_winner(search, world, workload):
-    world.loader_batch_s = 1.0
-    searched = {
-        "precision": ("bf16", "fp32"),
-        "gradient_checkpointing": (False, True),
-        WORKERS: (0, 1, 2, 3, 4, 6, 8),
-        EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128),
-    }
-    much = replace(workload, eval_samples=20_000)
-    result = search(space=SearchSpace({}, searched, 48), workload=much).run()
-    chosen = result.chosen.configuration
-    assert result.chosen.measurements.loader_wait_fraction <= 0.02
-    fewer = chosen.replace({WORKERS: int(chosen[WORKERS]) - 1})
-    assert world.verdict(fewer).measurements.loader_wait_fraction > 0.02
-    assert chosen[EVAL_BATCH] == 32
-    assert result.chosen.confirmed
-
-
-def test_workers_that_make_steps_slower_are_too_few_though_nothing_waits(search, world):
-    world.needs_workers = 2
-    searched = {"precision": ("bf16",), WORKERS: (0, 1, 2, 3, 4)}
-    result = search(space=SearchSpace({}, searched, 48)).run()
-    assert result.chosen.configuration[WORKERS] == 2
-
-
-def test_a_slow_evaluation_leaves_time_for_a_confirmation(search, world, workload):
-    world.eval_probe_s = 40.0
-    searched = {"precision": ("bf16",), EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128)}
-    much = replace(workload, eval_samples=20_000)
-    result = search(space=SearchSpace({}, searched, 48), workload=much, budget_s=200.0).run()
-    assert [purpose for _, purpose in world.tried].count("eval") == 2
-    assert result.chosen.confirmed
-    assert result.chosen.configuration[EVAL_BATCH] > 8
-
-
 def test_the_inference_phase_climbs_the_eval_batch_alone(search, world):
     searched = {"precision": ("bf16",), EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128)}
     result = search(space=SearchSpace({}, searched, 48), phase="inference").run()
@@ -311,71 +270,6 @@ def test_a_small_budget_is_not_held_back_before_anything_fits(search, world):
     assert result.chosen is not None
 
 
-def over(world, configuration, evaluation_gib):
-    """Return an over-limit verdict with the figures that tell training from evaluation."""
-    train = world.used_gib(configuration)
-    measured = replace(
-        world.verdict(configuration).measurements,
-        device_peak_used_bytes=round(max(train, evaluation_gib) * GIB),
-        train_device_peak_used_bytes=round(train * GIB),
-        eval_device_peak_used_bytes=round(evaluation_gib * GIB),
-    )
-    return Verdict(Kind.OVER_LIMIT, measured, duration_s=5.0)
-
-
-def test_a_confirmation_whose_evaluation_is_too_large_is_repeated_with_a_smaller_eval_batch(search, world):
-    usual = world.run
-
-    def run(configuration, plan, journal):
-        verdict = usual(configuration, plan, journal)
-        too_large = plan.purpose == "confirm" and configuration[EVAL_BATCH] > 4
-        return over(world, configuration, 30.0) if too_large else verdict
-
-    expected = search(space=SearchSpace({}, EVALS, 48)).run().chosen.configuration
-    world.run = run
-    chosen = search(space=SearchSpace({}, EVALS, 48)).run().chosen
-    assert chosen.confirmed
-    assert chosen.configuration[EVAL_BATCH] == 4
-    assert chosen.configuration.micro_batch == expected.micro_batch
-    assert chosen.configuration.arm == expected.arm
-
-
-def test_a_confirmation_whose_training_is_too_large_goes_on_to_the_next_smaller_micro_batch(search, world, space):
-    usual = world.run
-    best = search().run().chosen.configuration
-
-    def run(configuration, plan, journal):
-        verdict = usual(configuration, plan, journal)
-        too_large = configuration.arm == best.arm and configuration.micro_batch >= best.micro_batch
-        return over(world, configuration, 1.0) if plan.purpose == "confirm" and too_large else verdict
-
-    world.run = run
-    chosen = search().run().chosen
-    below = [batch for batch in space.micro_batches if batch < best.micro_batch]
-    assert chosen.confirmed
-    assert chosen.configuration.arm == best.arm
-    assert chosen.configuration.micro_batch == max(below)
-
-
-def test_evaluation_that_hardly_counts_takes_one_probe(search, world, workload):
-    search(space=SearchSpace({}, EVALS, 48), workload=replace(workload, eval_samples=100)).run()
-    assert [purpose for _, purpose in world.tried].count("eval") == 1
-
-
-def test_evaluation_that_fails_at_first_is_tried_at_a_smaller_batch(search, world):
-    usual = world.run
-
-    def run(configuration, plan, journal):
-        verdict = usual(configuration, plan, journal)
-        fails = plan.purpose in {"eval", "confirm"} and configuration[EVAL_BATCH] > 2
-        return Verdict(Kind.CUDA_OOM_EVAL, duration_s=3.0) if fails else verdict
-
-    world.run = run
-    chosen = search(space=SearchSpace({}, EVALS, 48)).run().chosen
-    assert chosen.configuration[EVAL_BATCH] == 2
-    assert chosen.confirmed
-
-
 def test_what_the_model_did_not_say_is_not_said(search, world):
     world.script = lambda _: Verdict(Kind.CUDA_OOM_TRAIN, duration_s=40.0)
     assert search(budget_s=8.0).run().remaining_gain is None
@@ -398,50 +292,6 @@ def test_a_study_that_kept_the_cards_limits_alone_goes_on(search, workload):
     study.set_user_attr(attributes.WORKLOAD, json.dumps(workload.to_dict()))
     study.set_user_attr(attributes.LIMITS, json.dumps({"device_bytes": 24 * GIB, "device_fraction": 1.0}))
     assert search(storage=storage).run().chosen is not None
-
-
-def broken_in_confirmation(world, monkeypatch, kind, broken=lambda configuration: True):  # noqa: ARG005 - all of them
-    run = type(world).run
-
-    def ends(self, configuration, plan, journal):
-        if plan.purpose == "confirm" and broken(configuration):
-            self.tried.append((configuration, plan.purpose))
-            self.now += 5.0
-            return Verdict(kind, duration_s=5.0)
-        return run(self, configuration, plan, journal)
-
-    monkeypatch.setattr(type(world), "run", ends)
-
-
-def test_what_fails_when_it_is_confirmed_is_not_chosen(search, world, monkeypatch):
-    best = search().run().chosen.configuration
-    world.tried.clear()
-    broken_in_confirmation(world, monkeypatch, Kind.NUMERICS, lambda c: c.micro_batch == best.micro_batch)
-
-    chosen = search().run().chosen
-
-    assert chosen.confirmed
-    assert chosen.configuration.micro_batch != best.micro_batch
-
-
-def test_where_no_confirmation_runs_nothing_is_chosen_and_the_reason_is_told(search, world, monkeypatch):
-    broken_in_confirmation(world, monkeypatch, Kind.USER_ERROR)
-
-    result = search().run()
-
-    assert result.chosen is None
-    assert "user_error" in result.stopped
-    assert result.advice == HINTS[Kind.USER_ERROR]
-    assert [purpose for _, purpose in world.tried].count("confirm") == 2
-
-
-def test_a_confirmation_for_which_the_time_was_short_leaves_the_probes_figures(search, world, monkeypatch):
-    broken_in_confirmation(world, monkeypatch, Kind.TIMEOUT)
-
-    chosen = search().run().chosen
-
-    assert chosen is not None
-    assert not chosen.confirmed
 
 
 def test_a_prior_alone_refuses_nobody(search, world):

@@ -1,0 +1,98 @@
+"""The last stage: finalists in fresh processes."""
+
+from dataclasses import replace
+
+from autobatch.settings import EVAL_BATCH
+from autobatch.verdict import HINTS, Kind, Verdict
+
+GIB = 2**30
+
+
+def over(world, configuration, evaluation_gib):
+    """Return an over-limit verdict with the figures that tell training from evaluation."""
+    train = world.used_gib(configuration)
+    measured = replace(
+        world.verdict(configuration).measurements,
+        device_peak_used_bytes=round(max(train, evaluation_gib) * GIB),
+        train_device_peak_used_bytes=round(train * GIB),
+        eval_device_peak_used_bytes=round(evaluation_gib * GIB),
+    )
+    return Verdict(Kind.OVER_LIMIT, measured, duration_s=5.0)
+
+
+def test_a_confirmation_whose_evaluation_is_too_large_is_repeated_with_a_smaller_eval_batch(search, world, eval_space):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        too_large = plan.purpose == "confirm" and configuration[EVAL_BATCH] > 4
+        return over(world, configuration, 30.0) if too_large else verdict
+
+    expected = search(space=eval_space).run().chosen.configuration
+    world.run = run
+    chosen = search(space=eval_space).run().chosen
+    assert chosen.confirmed
+    assert chosen.configuration[EVAL_BATCH] == 4
+    assert chosen.configuration.micro_batch == expected.micro_batch
+    assert chosen.configuration.arm == expected.arm
+
+
+def test_a_confirmation_whose_training_is_too_large_goes_on_to_the_next_smaller_micro_batch(search, world, space):
+    usual = world.run
+    best = search().run().chosen.configuration
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        too_large = configuration.arm == best.arm and configuration.micro_batch >= best.micro_batch
+        return over(world, configuration, 1.0) if plan.purpose == "confirm" and too_large else verdict
+
+    world.run = run
+    chosen = search().run().chosen
+    below = [batch for batch in space.micro_batches if batch < best.micro_batch]
+    assert chosen.confirmed
+    assert chosen.configuration.arm == best.arm
+    assert chosen.configuration.micro_batch == max(below)
+
+
+def broken_in_confirmation(world, monkeypatch, kind, broken=lambda configuration: True):  # noqa: ARG005 - all of them
+    run = type(world).run
+
+    def ends(self, configuration, plan, journal):
+        if plan.purpose == "confirm" and broken(configuration):
+            self.tried.append((configuration, plan.purpose))
+            self.now += 5.0
+            return Verdict(kind, duration_s=5.0)
+        return run(self, configuration, plan, journal)
+
+    monkeypatch.setattr(type(world), "run", ends)
+
+
+def test_what_fails_when_it_is_confirmed_is_not_chosen(search, world, monkeypatch):
+    best = search().run().chosen.configuration
+    world.tried.clear()
+    broken_in_confirmation(world, monkeypatch, Kind.NUMERICS, lambda c: c.micro_batch == best.micro_batch)
+
+    chosen = search().run().chosen
+
+    assert chosen.confirmed
+    assert chosen.configuration.micro_batch != best.micro_batch
+
+
+def test_where_no_confirmation_runs_nothing_is_chosen_and_the_reason_is_told(search, world, monkeypatch):
+    broken_in_confirmation(world, monkeypatch, Kind.USER_ERROR)
+
+    result = search().run()
+
+    assert result.chosen is None
+    assert "user_error" in result.stopped
+    assert result.advice == HINTS[Kind.USER_ERROR]
+    assert [purpose for _, purpose in world.tried].count("confirm") == 2
+
+
+def test_a_confirmation_for_which_the_time_was_short_leaves_the_probes_figures(search, world, monkeypatch):
+    broken_in_confirmation(world, monkeypatch, Kind.TIMEOUT)
+
+    chosen = search().run().chosen
+
+    assert chosen is not None
+    assert not chosen.confirmed
