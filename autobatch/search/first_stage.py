@@ -29,6 +29,8 @@ HOPELESS_SHARE = 0.5
 TUNING_PROBES = 2
 """Probes that each later stage is expected to take."""
 DEADLINE_S = 120.0
+FIRST_SHARE = 0.25
+"""Of the budget: what a probe may take at most before any has run."""
 
 
 def initial_settings(space: SearchSpace) -> dict[str, Scalar]:
@@ -139,8 +141,10 @@ class FirstStage:
 
     def _plan(self) -> Plan:
         best = max((fact.samples_per_s for fact in self.desk.facts), default=0.0)
+        # where nothing has run yet, the machine may be a slow one: a large budget then buys long probes
+        longest_s = DEADLINE_S if best else max(DEADLINE_S, FIRST_SHARE * self.budget.total_s)
         return Plan(
-            max_seconds=max(1.0, min(DEADLINE_S, self.budget.left_s)),
+            max_seconds=max(1.0, min(longest_s, self.budget.left_s)),
             hopeless_samples_per_s=HOPELESS_SHARE * best / self.desk.space.devices if best else None,
         )
 

@@ -53,6 +53,7 @@ class StructuredSampler(CandidateSampler):
     ) -> None:
         super().__init__(space, candidates, seed)
         self._threshold = threshold
+        self._informed = predict is not None or pace is not None or bool(earlier)
         self._outlook = Outlook(space, self._candidates, limits, predict=predict, pace=pace, earlier=earlier, seed=seed)
 
     def decide(self, facts: Sequence[Fact]) -> Decision:
@@ -107,6 +108,8 @@ class StructuredSampler(CandidateSampler):
         throughput, peak = math.exp(view.mean[index]), math.exp(view.log_bytes[index]) / GIB
         chance, gain = float(view.chance_to_fit[index]), float(view.gain[index])
         told = f"{throughput:.3g} samples/s expected in {peak:.1f} GiB, {chance:.0%} to fit"
+        if not self._informed and not view.tried.any():
+            told = f"nothing is known of this model here; a guess is {told}"
         return {
             attributes.WHY: f"{told}; expected gain {gain:.1%}" if view.incumbent is not None else f"first: {told}",
             attributes.PREDICTED_SAMPLES_PER_S: throughput,

@@ -294,6 +294,23 @@ def test_a_study_that_kept_the_cards_limits_alone_goes_on(search, workload):
     assert search(storage=storage).run().chosen is not None
 
 
+def test_before_anything_has_run_a_large_budget_buys_a_long_probe(search, world):
+    seen = []
+    world.run = lambda configuration, plan, journal: (  # noqa: ARG005 - the seam
+        seen.append(plan.max_seconds) or Verdict(Kind.TIMEOUT, duration_s=plan.max_seconds)
+    )
+    search(budget_s=3600.0).run()
+    assert seen[0] == 900.0
+
+
+def test_a_first_guess_is_called_one(search):
+    storage = InMemoryStorage()
+    search(storage=storage).run()
+    study = optuna.load_study(study_name="autobatch", storage=storage)
+    assert "a guess" in study.trials[0].user_attrs[attributes.WHY]
+    assert all("a guess" not in trial.user_attrs[attributes.WHY] for trial in study.trials[1:])
+
+
 def test_a_prior_alone_refuses_nobody(search, world):
     def wrong(configuration):  # noqa: ARG001 - the seam
         return SimpleNamespace(bytes=900 * GIB, rel_sigma=0.02)
