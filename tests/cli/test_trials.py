@@ -3,25 +3,15 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import recorded
 from click.testing import CliRunner
 
 from autobatch.cli import root
 from autobatch.errors import UsageError
 from autobatch.review import columns
 from autobatch.store.database import Database
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "review"))
-import recorded
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("db") / "trials.db"
-    recorded.make(path)
-    return path
 
 
 def run(*arguments: object) -> str:
