@@ -32,6 +32,8 @@ SAMPLING = "train_sampling_strategy"
 ALLOCATOR = "pytorch_alloc_conf"
 CUDNN_ATTENTION = "cudnn_attention"
 
+EXPANDABLE = "expandable_segments:True"
+"""Value of the allocator's setting with which its segments grow, and what it reserves stays near what is in use."""
 LARGEST_BATCH = 1_000_000
 """Samples in one optimizer step, or on one device, that are certainly a mistake above."""
 
@@ -88,7 +90,7 @@ _ALL = (
     Setting(LIGER, default=False, choices=(False, True), group="device"),
     Setting(COMPILE, default=False, choices=(False, True), group="device"),
     Setting(SAMPLING, "random", ("random", "group_by_length"), "device"),
-    Setting(ALLOCATOR, "", ("", "expandable_segments:True"), "device"),
+    Setting(ALLOCATOR, "", ("", EXPANDABLE), "device"),
     # cuDNN plans its attention anew for every pair of lengths: on an H100 a KoBART step on a new length takes 0.5 s
     # instead of 0.07 s, and nearly every padded batch of real text has a new length
     Setting(CUDNN_ATTENTION, default=False, choices=(False, True), group="device"),

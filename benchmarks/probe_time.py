@@ -44,6 +44,7 @@ def measure(workload: Workload, options: argparse.Namespace, deadline: Deadline)
         tempfile.TemporaryDirectory(prefix="probe-time-") as folder,
         ProbeRunner(workload, device=options.device, limits=Limits(), work_dir=folder, gpu=gpu) as runner,
     ):
+        runner.parent.ensure()  # a search forks all its probes from one process, too
         longest_s = 0.0
         for arm in arms(workload, options.device, options.micro_batch):
             if not deadline.allows(longest_s):

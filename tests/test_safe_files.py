@@ -65,8 +65,10 @@ def test_what_people_mean_is_read(file):
         ("<<: {a: 1}\n", 1, "is not read here"),
         ("a: " + "1:" * 50_000 + "1\n", 1, "is no int"),
         ("a: " + "9" * 100_000, 1, "is no int"),
-        ("[" * 100_000, 1, "more than 32 deep"),
-        ("- " * 100_000, 1, "more than 32 deep"),
+        ("[" * 500, 1, "more than 32 deep"),
+        ("- " * 500, 1, "more than 32 deep"),
+        ("[" * 100_000, 1, "nest"),  # some builds of the parser have a limit of their own
+        ("- " * 100_000, 1, "nest"),
         ("a:\n  - " + "[x," * 40, 2, "more than 32 deep"),
         ("a: [" + "x," * 60_000 + "]", 1, "more than 50,000 values"),
         ("a: 1\n---\nb: 2\n", 2, "another document"),

@@ -8,7 +8,19 @@ from types import MappingProxyType
 
 from autobatch.errors import UsageError
 from autobatch.job.space import Wishes
-from autobatch.settings import ATTENTION, LIGER, OPTIM, PRECISION, QUANTIZATION, SETTINGS, WORKERS, Scalar
+from autobatch.machine.fingerprint import Fingerprint
+from autobatch.settings import (
+    ALLOCATOR,
+    ATTENTION,
+    EXPANDABLE,
+    LIGER,
+    OPTIM,
+    PRECISION,
+    QUANTIZATION,
+    SETTINGS,
+    WORKERS,
+    Scalar,
+)
 
 WORKERS_PER_CORE = 8
 """More DataLoader workers than this a core only take memory and time to start."""
@@ -61,6 +73,17 @@ def usable(wish: Wishes, precisions: tuple[str, ...], cores: int, device: str) -
         if (trouble := place.trouble(name, value)) is not None:
             raise trouble
     return Wishes(wish.fix, {k: values or place.usual(k) for k, values in wish.search.items()})
+
+
+def held(wish: Wishes, machine: Fingerprint) -> Wishes:
+    """Return the wishes with what this machine is given where nothing was asked for: an allocator that grows segments.
+
+    Padding brings ever new lengths, and with the usual segments each may need one more: what is reserved goes on
+    growing long after a probe has ended. WSL2 has no such segments.
+    """
+    if machine.gpu is None or machine.wsl2 or ALLOCATOR in wish.search:
+        return wish
+    return Wishes({ALLOCATOR: EXPANDABLE, **wish.fix}, wish.search)
 
 
 class _Place:

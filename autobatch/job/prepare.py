@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autobatch.errors import MachineError, UsageError
 from autobatch.job import script
-from autobatch.job.available import usable
+from autobatch.job.available import held, usable
 from autobatch.job.request import Job, as_asked, check
 from autobatch.job.space import Wishes, build_space, wishes
 from autobatch.machine import fingerprint, processors
@@ -61,6 +61,7 @@ def prepare(job: Job) -> Prepared:
     else:
         workload = build_workload(job, wish)
     machine = fingerprint.read(device)
+    wish = held(wish, machine)
     space = build_space(workload, fingerprint.precisions(device), machine.cores, wish, job.devices)
     limits = build_limits(job, machine)
     study = job.study or study_name(workload, machine, limits, space, job.phase)

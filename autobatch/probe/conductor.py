@@ -29,6 +29,7 @@ class Parts:
     Attributes:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
+        grows: segments of the allocator grow, so that many lengths leave it no gaps.
         rule: when timing ends.
         deadline: `time.monotonic()` at which timing ends in any case.
         hopeless_micro_s: micro-step beyond which the configuration is not worth more time; None for no such.
@@ -37,6 +38,7 @@ class Parts:
 
     evaluates: bool
     times: bool
+    grows: bool
     rule: Rule
     deadline: float
     hopeless_micro_s: float | None = None
@@ -67,7 +69,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
 
         An allocator that has served many lengths, CUDA's or the host's, fits a longer one less well than at the start.
         """
-        return self.parts.times and not self.hopeless
+        return self.parts.times and not (self.hopeless or self.parts.grows)
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""

@@ -72,12 +72,13 @@ class FixedSampler(Sampler[int]):
 def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
     """Return the samples of the micro-batch that pads to the most: the longest source and the longest target.
 
-    A micro-batch of one sample can hold only one of them: the costliest sample.
+    The others are short, as they would be: padding brings a mask, with which attention keeps more than without one. A
+    micro-batch of one sample can hold only one of the longest: the costliest sample.
     """
     if size == 1:
         return [int(np.argmax(cost.of(source, target)))]
     both = [int(np.argmax(source)), int(np.argmax(target))] if target.any() else [int(np.argmax(source))]
-    return [both[i % len(both)] for i in range(size)]
+    return [*both, *short_batch(source, target, cost, size - len(both))]
 
 
 def short_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:

@@ -6,12 +6,13 @@ from autobatch.probe.conductor import WARM_UP_STEPS, Parts
 from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.timing import Rule
 from autobatch.request import ProbeRequest
+from autobatch.settings import ALLOCATOR, EXPANDABLE
 
 PROBE_ACCUMULATION = 2
 """Micro-steps in an optimizer step of a probe, at most: more repeat what two show. A confirmation has them all."""
 DEADLINE_SHARE = 0.8
 """Share of a probe's time after which timing ends with what it has."""
-TIMED_SECONDS = {"probe": (1.0, 5.0), "confirm": (5.0, 20.0)}
+TIMED_SECONDS = {"probe": (1.0, 3.0), "confirm": (5.0, 20.0)}
 """Shortest and longest timing, by purpose."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 512}
 """Micro-steps timed at most."""
@@ -47,6 +48,7 @@ def parts(request: ProbeRequest, started: float) -> Parts:
     return Parts(
         evaluates=plan.purpose in ("eval", "confirm"),
         times=plan.purpose in TIMED_MICRO_STEPS,
+        grows=request.device != "cpu" and request.configuration[ALLOCATOR] == EXPANDABLE and plan.purpose == "probe",
         rule=Rule(plan.precision_target, shortest_s, longest_s),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),

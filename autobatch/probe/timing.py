@@ -14,6 +14,8 @@ _STALL_MADS = 8.0
 _MAD_TO_SIGMA = 1.4826
 FEWEST_TIMED = 3
 """Micro-steps below which there is no interval."""
+FEWEST_WARM = 8
+"""Micro-steps below which none is taken for warm-up."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     """Estimate the mean micro-step of an epoch from some, by regression of time on the cost of the padded batch.
 
     The batches timed have another mean cost than the epoch's; the line through them takes that out, and its residuals
-    are what is left of doubt. The slope is held between 0 and proportional.
+    are what is left of doubt. The slope is held between 0 and proportional. Stalls and warm-up are left out.
 
     Args:
         seconds: wall clock of each micro-step.
@@ -62,6 +64,8 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     y, x = np.asarray(seconds), np.asarray(costs)
     kept = ~_stalls(_residuals(y, x))
     y, x = y[kept], x[kept]
+    warm = _warm_up(_residuals(y, x))
+    y, x = y[warm:], x[warm:]
     slope = _slope(y, x)
     at = expected_cost - x.mean()
     value = float(y.mean() + slope * at)
@@ -92,6 +96,22 @@ def _stalls(residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
     if sigma == 0 or found.sum() > max(1, len(found) // 10):
         return np.zeros(len(found), np.bool_)
     return np.asarray(found)
+
+
+def _warm_up(residuals: NDArray[np.float64]) -> int:
+    """Return how many of the first are slow because the process is new: without them the mean is known best.
+
+    That is the marginal standard error rule (White, 1997), for at most the first half.
+    """
+    if len(residuals) < FEWEST_WARM:
+        return 0
+
+    def error(first: int) -> float:
+        rest = residuals[first:]
+        slow = first == 0 or residuals[:first].mean() > rest.mean()
+        return float(rest.var() / len(rest)) if slow else float("inf")
+
+    return min(range(len(residuals) // 2 + 1), key=error)
 
 
 @dataclass(frozen=True)

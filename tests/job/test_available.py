@@ -8,9 +8,21 @@ import pytest
 
 from autobatch.errors import UsageError
 from autobatch.job import available
-from autobatch.job.available import WORKERS_PER_CORE, usable
+from autobatch.job.available import WORKERS_PER_CORE, held, usable
 from autobatch.job.space import build_space, wishes
-from autobatch.settings import ATTENTION, LIGER, OPTIM, PRECISION, QUANTIZATION, SETTINGS, WORKERS
+from autobatch.machine.fingerprint import Fingerprint
+from autobatch.machine.gpus import Gpu
+from autobatch.settings import (
+    ALLOCATOR,
+    ATTENTION,
+    EXPANDABLE,
+    LIGER,
+    OPTIM,
+    PRECISION,
+    QUANTIZATION,
+    SETTINGS,
+    WORKERS,
+)
 from autobatch.workload.spec import Model, Workload
 
 CARD = ("fp32", "tf32", "bf16", "fp16")
@@ -112,3 +124,21 @@ def test_nothing_heavy_is_imported_to_find_out():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.strip()
+
+
+def machine(device="cuda:0", *, wsl2=False):
+    gpus = (Gpu(0, "NVIDIA H100", "GPU-a", 80 << 30, (9, 0), "580"),)
+    return Fingerprint(device, gpus, 16, 1 << 36, "MemTotal", "v2", "6.8.0", wsl2, "EPYC", "3.12.3")
+
+
+@pytest.mark.parametrize(("here", "there"), [({}, True), ({"device": "cpu"}, False), ({"wsl2": True}, False)])
+def test_a_card_gets_segments_that_grow_where_it_can(here, there):
+    assert held(wishes([], [], None), machine(**here)).fix == ({ALLOCATOR: EXPANDABLE} if there else {})
+
+
+def test_a_person_decides_on_the_allocator():
+    fixed = held(wishes([f"{ALLOCATOR}=max_split_size_mb:128"], [], None), machine())
+    searched = held(wishes([], [ALLOCATOR], None), machine())
+
+    assert fixed.fix == {ALLOCATOR: "max_split_size_mb:128"}
+    assert ALLOCATOR not in searched.fix

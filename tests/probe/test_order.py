@@ -51,6 +51,12 @@ def test_the_longest_batch_holds_the_longest_of_both():
     assert len(batch) == 4
 
 
+def test_the_others_of_the_longest_batch_are_padded():
+    source, none = np.array([10, 80, 20, 30]), np.zeros(4, np.int64)
+
+    assert sorted(source[longest_batch(source, none, COST, 3)]) == [20, 20, 80]
+
+
 def test_the_longest_sample_stands_alone_by_its_cost():
     assert longest_batch(np.array([10, 9, 1]), np.array([1, 9, 10]), COST, 1) == [1]
 

@@ -1,12 +1,13 @@
 """What each purpose of a probe does."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from autobatch.probe import schedule
 from autobatch.request import Limits, Plan, ProbeRequest
-from autobatch.settings import Configuration
+from autobatch.settings import EXPANDABLE, Configuration
 
 
 @pytest.fixture
@@ -37,6 +38,22 @@ def test_timing_ends_before_the_probe_is_stopped(asked):
     parts = schedule.parts(asked("probe", max_seconds=100.0), started=1000.0)
 
     assert parts.deadline == 1080.0
+
+
+@pytest.mark.parametrize(
+    ("purpose", "device", "allocator", "grows"),
+    [
+        ("probe", "cuda:0", EXPANDABLE, True),
+        ("probe", "cuda:0", "", False),
+        ("probe", "cpu", EXPANDABLE, False),
+        ("confirm", "cuda:0", EXPANDABLE, False),
+    ],
+)
+def test_the_longest_is_tried_again_where_lengths_leave_gaps(asked, purpose, device, allocator, grows):
+    request = asked(purpose)
+    request = replace(request, device=device, configuration=request.configuration.replace(pytorch_alloc_conf=allocator))
+
+    assert schedule.parts(request, 0.0).grows is grows
 
 
 def test_hopeless_is_judged_by_the_micro_step(asked):

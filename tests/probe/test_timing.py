@@ -41,6 +41,22 @@ def test_a_stall_is_left_out_but_a_habit_is_not():
     assert estimate([*steady[:20], *[2.0] * 10], [1.0] * 30, 1.0).seconds == pytest.approx(1.334, rel=1e-2)
 
 
+def test_warm_up_is_left_out_and_said_in_the_count():
+    steady = [1.0 + 0.01 * (i % 3) for i in range(20)]
+    warming = [2.0, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2]
+
+    found = estimate([*warming, *steady], [1.0] * 27, 1.0)
+
+    assert found.seconds == pytest.approx(1.01, rel=0.01)
+    assert found.timed == 20
+
+
+def test_what_gets_slower_is_no_warm_up():
+    cooling = [1.0 + 0.01 * (i % 3) for i in range(10)] + [1.5 + 0.01 * (i % 3) for i in range(10)]
+
+    assert estimate(cooling, [1.0] * 20, 1.0).seconds == pytest.approx(1.26, rel=0.01)
+
+
 def test_too_few_are_refused():
     with pytest.raises(ValueError, match="2 micro-steps timed, 3 needed"):
         estimate([1.0, 1.0], [1.0, 1.0], 1.0)
