@@ -66,20 +66,20 @@ PARTS: Mapping[str, Part] = {
     "fidelity": Part(
         _module(
             "fidelity",
-            *("--configs", "kobart-8x2", "t5-10x2", "llama-4x2-nf4", "mt5-8x2-nf4", "llama-4x2-lora", "--steps", "60"),
+            *("--configs", "kobart-48", "t5-20x1-tf32", "llama-4x1-lora", "mt5-8x1-nf4", "kobart-8x2", "llama-8x1-nf4"),
             *_ALL,
         ),
-        wanted_s=330,
+        wanted_s=560,
         least_s=90,
     ),
     "fidelity24": Part(
         _module(
             "fidelity",
-            *("--configs", "kobart-16x3-tf32", "t5-20x2-checkpointing", "llama-4x2-nf4-checkpointing"),
-            *("--gpu-memory", "24GiB", "--steps", "60"),
+            *("--configs", "kobart-16x3-tf32", "t5-40x1-tf32-checkpointing", "llama-4x1-nf4-checkpointing"),
+            *("--gpu-memory", "24GiB"),
             *_ALL,
         ),
-        wanted_s=260,
+        wanted_s=560,
         least_s=90,
     ),
     "probe_time": Part(

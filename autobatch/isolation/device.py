@@ -92,6 +92,8 @@ class DeviceWatch:
 
     def _has_risen(self) -> bool:
         """Tell whether a process that was there before, and idle, computes now, as far as the driver tells."""
+        if not self._idle:
+            return False  # asking takes the driver milliseconds, in which it may keep the probe waiting
         self._busy_samples.update(pid for pid, load in self._loads().items() if load > FOREIGN_LOAD)
         return any(self._busy_samples[pid] >= _BUSY_SAMPLES for pid in self._idle)
 

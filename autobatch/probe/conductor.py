@@ -17,7 +17,9 @@ from autobatch.probe.timing import Rule
 WARM_UP_STEPS = 1
 """Typical steps before timing begins at the latest; the worst case has warmed up most already."""
 LOOK_EVERY_S = 0.1
-"""Seconds of timing between looks at the estimate and the card, which cost time themselves."""
+"""Seconds of timing between looks at the estimate, which cost time themselves."""
+CARD_EVERY_S = 1.0
+"""The same for the card: the driver takes milliseconds to answer, and the launches after them are slower."""
 _BEYOND_DOUBT = 2.0
 """A probe is hopeless when even so many half widths of the 95 % interval do not bring it to the threshold."""
 
@@ -59,9 +61,10 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     hopeless: bool = False
     utilizations: list[float] = field(default_factory=list)
     energy_j: float | None = None
-    """Used since timing began, at the last step."""
+    """Used while steps were timed."""
     _energy_before_j: float | None = None
     _looked: float = 0.0
+    _asked: float = 0.0
 
     @property
     def finds_peak_again(self) -> bool:
@@ -114,7 +117,15 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         elif state.global_step > WORST_STEPS + WARM_UP_STEPS:
             control.should_training_stop |= self._timed_enough()
 
+    def on_train_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+        """Read what the timed steps took."""
+        self._note_utilization()
+        energy = self.meter.energy_j()
+        if energy is not None and self._energy_before_j is not None:
+            self.energy_j = energy - self._energy_before_j
+
     def _begin_timing(self) -> None:
+        self._asked = time.monotonic()
         self._energy_before_j = self.meter.energy_j()
         self.recorder.begin_timing()
 
@@ -152,11 +163,14 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self._begin_typical(control)
 
     def _read_card(self) -> None:
-        busy, energy = self.meter.utilization(), self.meter.energy_j()
+        if self._looked - self._asked >= CARD_EVERY_S:
+            self._asked = self._looked
+            self._note_utilization()
+
+    def _note_utilization(self) -> None:
+        busy = self.meter.utilization()
         if busy is not None:
             self.utilizations.append(busy)
-        if energy is not None and self._energy_before_j is not None:
-            self.energy_j = energy - self._energy_before_j
 
     def _timed_enough(self) -> bool:
         if time.monotonic() - self._looked < LOOK_EVERY_S:

@@ -1,6 +1,6 @@
 """Verdicts on probes that are killed, starved and broken.
 
-    python -m benchmarks.faults.classification [--count 30] [--case TEXT] [--seconds S] [--json FILE]
+    python -m benchmarks.faults.classification [--count 30] [--case TEXT ...] [--seconds S] [--json FILE]
 
 Each case runs forked from the preloaded parent and cold, by turns, unless it needs torch at hand. All cases are run
 once, then all again, so that where the time ends early every one has been.
@@ -99,7 +99,7 @@ def main() -> int:
         inside(*options.inside)
         return 0
     record = Record(options.json, "benchmarks.faults.classification")
-    wanted = [case for case in possible(options.device) if options.case in case.fault]
+    wanted = [case for case in possible(options.device) if any(text in case.fault for text in options.case)]
     tallies = [Tally(case) for case in wanted if not (options.cold and case.needs_torch)]
     for _ in rounds(tallies, options):
         record.keep(cgroups=cgroups.read().version, lines=[asdict(tally.line()) for tally in tallies])
@@ -113,7 +113,7 @@ def command() -> argparse.ArgumentParser:
     """Return the command line."""
     made = parser(__doc__, seconds=7200.0)
     made.add_argument("--count", type=int, default=COUNT, help="faults of each kind, at most (default: %(default)s)")
-    made.add_argument("--case", default="", help="only cases whose name has this in it")
+    made.add_argument("--case", nargs="+", default=[""], help="only cases whose name has one of these in it")
     made.add_argument("--cold", action="store_true", help="only cold starts, and cases that need no torch")
     made.add_argument("--inside", nargs=2, metavar=("CASE", "FOLDER"), help=argparse.SUPPRESS)
     return made

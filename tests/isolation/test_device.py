@@ -131,6 +131,13 @@ def test_a_process_that_was_at_work_before_does_not_rise(card):
     assert not moved_in_after(card, watch, (None, 0.9), (None, 0.9), (None, 0.9))
 
 
+def test_loads_are_not_asked_for_where_nobody_was_there(card, monkeypatch):
+    card.pids = []
+    watch = DeviceWatch(card)
+    monkeypatch.setattr(card, "loads", lambda: pytest.fail("it takes milliseconds"))
+    watch.sample([100])
+
+
 def test_load_under_an_unknown_number_may_be_the_probes_own(card):
     watch = DeviceWatch(card)
     card.pids, card.load = [7, 4001], {4001: 1.0}
