@@ -5,13 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LIVE_CASES = (
-    "llama-3.2-korean-3b:24GiB",
-    "kobart:24GiB",
-    "llama-3.2-korean-3b",
-    "kobart",
-    "t5-base-korean-summarization",
-)
 _ALL = ("--seconds", "{seconds}", "--json", "{json}")
 
 
@@ -41,28 +34,37 @@ def _module(name: str, *words: str) -> tuple[str, ...]:
     return ("-m", f"benchmarks.{name}", *words)
 
 
+def _live(case: str, *words: str) -> tuple[str, ...]:
+    return _module("live", "--case", case, "--keep", "{folder}", *words, *_ALL)
+
+
+def _grid(case: str) -> tuple[str, ...]:
+    """Return a search of the default space, but for workers and eval batch, beside the grid of the same."""
+    held = ("dataloader_num_workers=4", "per_device_eval_batch_size=8")
+    return _live(case, "--grid", *(f"--option=--fix={one}" for one in held))
+
+
+_LLAMA, _KOBART, _T5 = "llama-3.2-korean-3b", "kobart", "t5-base-korean-summarization"
+_STARTUP = ("--model", _LLAMA, "--method", "lora")
 PARTS: Mapping[str, Part] = {
-    "live": Part(
-        _module("live", *(word for case in LIVE_CASES for word in ("--case", case)), "--keep", "{folder}", *_ALL),
-        wanted_s=540,
-        least_s=200,
-        files=2 + len(LIVE_CASES),
+    "live-llama": Part(_live(_LLAMA), wanted_s=400, least_s=250, files=3),
+    "live-llama24": Part(_live(f"{_LLAMA}:24GiB"), wanted_s=540, least_s=300, files=3),
+    "live-kobart": Part(_live(_KOBART), wanted_s=200, least_s=150, files=3),
+    "live-kobart24": Part(_live(f"{_KOBART}:24GiB"), wanted_s=180, least_s=150, files=3),
+    "live-t5": Part(_live(_T5), wanted_s=220, least_s=150, files=3),
+    "live-t5-24": Part(_live(f"{_T5}:24GiB"), wanted_s=220, least_s=150, files=3),
+    "grid-llama": Part(_grid(_LLAMA), wanted_s=570, least_s=500, files=4),
+    "grid-llama24": Part(_grid(f"{_LLAMA}:24GiB"), wanted_s=570, least_s=500, files=4),
+    "grid-kobart": Part(_grid(_KOBART), wanted_s=570, least_s=500, files=4),
+    "grid-kobart24": Part(_grid(f"{_KOBART}:24GiB"), wanted_s=570, least_s=500, files=4),
+    "grid-t5": Part(_grid(_T5), wanted_s=500, least_s=400, files=4),
+    "grid-t5-24": Part(_grid(f"{_T5}:24GiB"), wanted_s=500, least_s=400, files=4),
+    "startup": Part(_module("startup", *_STARTUP, "--quantization", "none", *_ALL), wanted_s=280, least_s=150),
+    "startup-nf4": Part(
+        _module("startup", *_STARTUP, "--quantization", "nf4", "--forks", "10", "--cold", "3", *_ALL),
+        wanted_s=130,
+        least_s=90,
     ),
-    "grid": Part(
-        _module(
-            "live",
-            *("--case", "kobart", "--grid", "--keep", "{folder}"),
-            "--option=--search=precision=bf16,tf32",
-            "--option=--search=per_device_train_batch_size=4,8,12,16,24,48",
-            "--option=--fix=dataloader_num_workers=4",
-            "--option=--fix=per_device_eval_batch_size=8",
-            *_ALL,
-        ),
-        wanted_s=280,
-        least_s=150,
-        files=4,
-    ),
-    "startup": Part(_module("startup", "--forks", "50", "--cold", "3", *_ALL), wanted_s=140, least_s=75),
     "fidelity": Part(
         _module(
             "fidelity",
@@ -87,7 +89,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "long_sample": Part(_module("long_sample", *_ALL), wanted_s=150, least_s=110),
     "workers": Part(_module("workers", "--workers", "0,2,4,8,12", *_ALL), wanted_s=150, least_s=110),
-    "classification": Part(_module("faults.classification", "--count", "3", *_ALL), wanted_s=210, least_s=60),
+    "classification": Part(_module("faults.classification", *_ALL), wanted_s=1300, least_s=60),
     "intruder": Part(_module("intruder", *_ALL), wanted_s=400, least_s=280),
-    "scripts": Part(_module("scripts", "--cases", "trl", "--steps", "40", *_ALL), wanted_s=260, least_s=200),
+    "scripts": Part(_module("scripts", "--cases", "trl", "--gpu-memory", "24GiB", *_ALL), wanted_s=280, least_s=200),
 }

@@ -8,10 +8,12 @@ from typing import Any
 
 from autobatch.settings import (
     ACCUMULATION,
+    ALLOCATOR,
     ARM_KEYS,
     CHECKPOINTING,
     COMPILE,
     EVAL_BATCH,
+    EXPANDABLE,
     LIGER,
     MICRO_BATCH,
     OPTIM,
@@ -75,14 +77,19 @@ def arm(settings: Mapping[str, Scalar], shown: Iterable[str] = ARM_KEYS) -> str:
 
 
 def configuration(settings: Mapping[str, Scalar], *, brief: bool = False) -> str:
-    """Say a configuration: batch, precision and what is not at its default; optimizer and eval batch unless `brief`."""
+    """Say a configuration: batch, precision and what is not at its default.
+
+    Unless `brief`, its optimizer and eval batch, and the allocator that every card is given.
+    """
     words = []
     if MICRO_BATCH in settings:
         times = "" if brief else "accumulation "
         words.append(f"micro-batch {settings[MICRO_BATCH]} x {times}{settings.get(ACCUMULATION, 1)}")
     always = {PRECISION} if brief else {PRECISION, OPTIM}
-    said = (name for name in ARM_KEYS if name in settings)
-    words += [setting(n, settings[n]) for n in said if n in always or settings[n] != SETTINGS[n].default]
+    usual = {(name, SETTINGS[name].default) for name in ARM_KEYS if name not in always}
+    usual |= {(ALLOCATOR, EXPANDABLE)} if brief else set()
+    said = ((name, settings[name]) for name in ARM_KEYS if name in settings)
+    words += [setting(*one) for one in said if one not in usual]
     words += [setting(WORKERS, settings[WORKERS])] if WORKERS in settings else []
     if EVAL_BATCH in settings and not brief:
         words.append(f"eval batch {settings[EVAL_BATCH]}")

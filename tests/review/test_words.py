@@ -1,7 +1,7 @@
 import pytest
 
 from autobatch.review import words
-from autobatch.settings import Configuration
+from autobatch.settings import EXPANDABLE, Configuration
 
 
 def test_clean_leaves_text_and_replaces_what_drives_a_terminal():
@@ -29,6 +29,14 @@ def test_a_configuration_is_said_by_what_matters():
 
 def test_a_configuration_of_defaults_still_says_its_precision():
     assert "fp32" in words.configuration(Configuration(), brief=True)
+
+
+def test_the_allocator_that_every_card_is_given_is_said_once():
+    usual, other = (Configuration(pytorch_alloc_conf=value) for value in (EXPANDABLE, "max_split_size_mb:128"))
+
+    assert EXPANDABLE not in words.configuration(usual, brief=True)
+    assert EXPANDABLE in words.configuration(usual)
+    assert "max_split_size_mb:128" in words.configuration(other, brief=True)
 
 
 def test_varying_names_only_the_device_settings_that_differ():
