@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from autobatch import attributes
 from autobatch.errors import MachineError
 from autobatch.estimate import cards, memory
+from autobatch.isolation.parent import PreloadedParent
 from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.job.gate import CardGate, WorkClock
 from autobatch.job.prepare import SMALLEST_BUDGET_S, Prepared, prepare
@@ -90,7 +91,7 @@ def run(
                 seed=job.seed,
                 observer=view,
                 clock=clock,
-                gate=gate,
+                gate=when_ready(runner.parent, gate, view.message),
                 threshold=job.threshold,
                 predict=priors.predict,
                 pace=priors.pace,
@@ -108,6 +109,18 @@ def run(
         attributes.LIMITS: asdict(prepared.limits),
         "database": job.database,
     }
+
+
+def when_ready(parent: PreloadedParent, gate: Callable[[], None], say: Callable[[str], None]) -> Callable[[], None]:
+    """Return a gate that is passed when probes can start at once: while libraries are imported, others may move in."""
+
+    def pass_it() -> None:
+        if not parent.facts:
+            say("importing the libraries, once for all probes")
+        parent.ensure()
+        gate()
+
+    return pass_it
 
 
 def _scene(job: Job, prepared: Prepared) -> Scene:

@@ -131,11 +131,12 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
 
     def _end_worst_case(self, control: TrainerControl) -> None:
         self.train_peak = self.meter.peak()
-        self.meter.reset()
         if self.parts.evaluates:
+            self.meter.part_over()
             self.progress.enter("eval")
             control.should_evaluate = True
         else:
+            self.meter.reset()
             self._begin_typical(control)
 
     def _begin_typical(self, control: TrainerControl) -> None:
@@ -159,7 +160,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     ) -> None:
         """End the evaluation."""
         self.eval_peak = self.meter.peak()
-        self.meter.reset()
+        self.meter.part_over()
         self._begin_typical(control)
 
     def _read_card(self) -> None:

@@ -68,6 +68,9 @@ class Meter(Protocol):
     def reset(self) -> None:
         """Forget the peak."""
 
+    def part_over(self) -> None:
+        """Forget the peak, and give back what is cached, so that the next peak is the next part's own."""
+
     def synchronize(self) -> None:
         """Wait until all work is done."""
 
@@ -138,6 +141,11 @@ class CudaMeter:
         """Forget the allocator's peaks."""
         torch.cuda.reset_peak_memory_stats(0)
 
+    def part_over(self) -> None:
+        """Give back what is cached, then forget the peaks: a cache would hide what a smaller part needs."""
+        torch.cuda.empty_cache()
+        self.reset()
+
     def synchronize(self) -> None:
         """Wait for every kernel."""
         torch.cuda.synchronize(0)
@@ -179,6 +187,10 @@ class HostMeter:
         """Bring the high-water mark down to what is resident now."""
         with suppress(OSError):  # some sandboxes forbid it; then the peak is that of the whole probe
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def part_over(self) -> None:
+        """Bring the high-water mark down; what the process keeps for itself stays resident."""
+        self.reset()
 
     def synchronize(self) -> None:
         """Do nothing: the CPU is never ahead of us."""

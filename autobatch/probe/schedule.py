@@ -12,7 +12,7 @@ PROBE_ACCUMULATION = 2
 """Micro-steps in an optimizer step of a probe, at most: more repeat what two show. A confirmation has them all."""
 DEADLINE_SHARE = 0.8
 """Share of a probe's time after which timing ends with what it has."""
-TIMED_SECONDS = {"probe": (1.0, 3.0), "confirm": (5.0, 20.0)}
+TIMED_SECONDS = {"probe": (1.0, 2.5), "confirm": (5.0, 20.0)}
 """Shortest and longest timing, by purpose."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 512}
 """Micro-steps timed at most."""

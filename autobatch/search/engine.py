@@ -125,6 +125,7 @@ class Search:
         return self._result(first, chosen, interrupted=interrupted)
 
     def _stages(self, first: FirstStage) -> Core | None:
+        self._desk.gate()  # what it takes until probes can start is gone from the budget before the first is planned
         if self.phase == "inference":
             first.stopped = "the inference batch gets no faster"
             phase = InferencePhase(self._desk, self._budget, self.observer, self._allowed)

@@ -66,6 +66,17 @@ def test_confirming_accumulates_in_full_and_evaluates(workload, probe):
     assert found.samples_per_s == pytest.approx(5 / found.step_s)
 
 
+def test_training_and_evaluation_are_told_apart(workload, probe, monkeypatch):
+    told = []
+    for name in ("peak", "part_over"):
+        usual = getattr(HostMeter, name)
+        monkeypatch.setattr(HostMeter, name, lambda meter, n=name, f=usual: (told.append(n), f(meter))[1])
+
+    probe(workload("bart"), short(purpose="confirm"))
+
+    assert told == ["peak", "part_over", "peak", "part_over", "peak"]
+
+
 @pytest.mark.parametrize("generation", [None, Generation(num_beams=2, max_new_tokens=5)])
 def test_an_evaluation_probe_trains_the_worst_case_first(generation, workload, probe):
     outcome = probe(workload("llama", generation=generation), short(purpose="eval"))

@@ -96,6 +96,8 @@ def card(monkeypatch):
         "max_memory_reserved": lambda _: made.reserved,
         "max_memory_allocated": lambda _: made.reserved // 2,
         "memory_stats": lambda _: {"num_alloc_retries": 3},
+        "empty_cache": lambda: setattr(made, "reserved", made.reserved // 2),
+        "reset_peak_memory_stats": lambda _: None,
     }
     for name, function in cuda.items():
         monkeypatch.setattr(torch.cuda, name, function)
@@ -123,3 +125,14 @@ def test_the_peak_is_what_is_reserved_and_the_context_without_the_neighbours(car
     assert (peak.reserved, peak.allocated, peak.context, peak.retries) == (10e9, 5e9, pytest.approx(1.2e9), 3)
     assert peak.used == pytest.approx(11.2e9)
     assert (meter.energy_j(), meter.utilization(), meter.card) == (5.0, 0.9, "NVIDIA H100")
+
+
+def test_what_is_cached_does_not_hide_what_the_next_part_needs(card):
+    meter = CudaMeter(None)
+    meter.start()
+    card.reserved = int(10e9)
+
+    meter.reset()
+    assert meter.peak().reserved == 10e9
+    meter.part_over()
+    assert meter.peak().reserved == 5e9
