@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from autobatch.export.chosen import Chosen
 from autobatch.export.frozen import save
+from autobatch.job.space import wishes
 from autobatch.machine import fingerprint
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import ALLOCATOR, EXPANDABLE, Configuration, Scalar
@@ -182,7 +183,9 @@ def _run_child(folder: str) -> None:
 def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], deadline: Deadline) -> Row:
     """Probe a configuration, then train with it; what goes wrong is in the row."""
     preset, settings = CONFIGS[name]
-    configuration = Configuration({**settings, "dataloader_num_workers": options.workers})
+    configuration = Configuration(
+        {**settings, "dataloader_num_workers": options.workers, **wishes(options.set, [], None).fix}
+    )
     workload = workload_of(preset, configuration, options.data, options.steps)
     limits, plan = Limits(device_bytes=options.gpu_memory), Plan(options.purpose, min(PROBE_S, deadline.left_s))
     with TemporaryDirectory() as folder:
@@ -249,6 +252,7 @@ def command() -> argparse.ArgumentParser:
         "--purpose", choices=("probe", "confirm"), default="confirm", help="what a file promises is confirmed"
     )
     made.add_argument("--workers", type=int, default=2)
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over each; repeatable")
     made.add_argument("--data", type=Path)
     made.add_argument("--gpu-memory", type=parse_bytes, help="size of the card to emulate")
     return made
