@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from autobatch.isolation import proc
@@ -105,10 +107,11 @@ def _create(
 ) -> ProbeGroup | None:
     if paths.memory is None:
         return None
-    made.append(_make_below(paths.memory, name))
-    memory = Memory(made[0], paths.memory.version)
-    if memory_bytes is not None:
-        memory.set_limit(memory_bytes)
+    with _alone(_base(paths.memory)):
+        made.append(_make_below(paths.memory, name))
+        memory = Memory(made[0], paths.memory.version)
+        if memory_bytes is not None:
+            memory.set_limit(memory_bytes)
     if paths.memory.version == 1:
         # v1 lacks killing at one stroke, which a v2 hierarchy beside it has, and counts processes elsewhere
         helpers = [paths.unified, paths.pids if pids_max is not None else None]
@@ -123,18 +126,34 @@ def restore() -> None:
     group = cgroups.read().unified
     if group is None or group.folder.name != LEAF:
         return
-    base = group.folder.parent
-    if any(path.is_dir() and path.name != LEAF for path in base.glob(f"{PREFIX}*")):
-        return
-    with contextlib.suppress(OSError):
+    base = _base(group)
+    with contextlib.suppress(OSError), _alone(base):
+        if any(path.is_dir() and path.name != LEAF for path in base.glob(f"{PREFIX}*")):
+            return
         write(base / "cgroup.subtree_control", "-memory -pids")
         for pid in map(int, words(group.folder / "cgroup.procs")):
             write(base / "cgroup.procs", pid)
         group.folder.rmdir()
 
 
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other searches in our cgroup out: none may take back controllers that another hands down just now."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _base(group: Group) -> Path:
+    """Return our cgroup, where it was before its processes moved into the leaf."""
+    return group.folder.parent if group.folder.name == LEAF else group.folder
+
+
 def _make_below(group: Group, name: str) -> Path:
-    base = group.folder.parent if group.folder.name == LEAF else group.folder
+    base = _base(group)
     if "memory" in words(base / "cgroup.controllers"):
         _hand_down_controllers(base)
     directory = base / name

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def test_v2_moves_its_processes_into_a_leaf_when_the_kernel_says_busy(tmp_path, 
 def test_where_none_may_be_made_there_is_none(folder):
     place = Group(Path(folder), Path(folder), 2)
     assert cgroup.create("autobatch-test", 1 << 30, paths=CgroupPaths("v2", place, place, place)) is None
+
+
+def test_one_search_at_a_time_makes_and_unmakes(tmp_path):
+    folder = v2(tmp_path, cgroup__controllers="", memory__max="")
+    place, made = Group(folder, folder, 2), []
+    maker = threading.Thread(
+        target=lambda: made.append(cgroup.create("autobatch-x", None, paths=CgroupPaths("v2", place, place, place)))
+    )
+
+    with cgroup._alone(folder):
+        maker.start()
+        maker.join(0.2)
+        assert not made
+    maker.join(10)
+
+    assert [group.directories for group in made] == [[folder / "autobatch-x"]]
 
 
 def test_without_a_memory_controller_there_is_none():
