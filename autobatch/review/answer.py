@@ -138,7 +138,16 @@ def _sureness(chosen: Mapping[str, Any]) -> str:
     if not chosen.get("confirmed"):
         return "one short probe; not confirmed in a fresh, longer one"
     error = chosen["measurements"].get("micro_step_rel_error")
-    return "confirmed in a fresh process" + (f", +/- {words.percent(error, 1)}" if error is not None else "")
+    within = f", +/- {words.percent(error, 1)} within it" if error is not None else ""
+    return f"confirmed in a fresh process{within}{'; ' * bool(between(chosen))}{between(chosen)}"
+
+
+def between(chosen: Mapping[str, Any]) -> str:
+    """Say how far apart the processes were that measured it; nothing where there was one."""
+    rates = chosen.get("measured_samples_per_s") or ()
+    if len(rates) < 2:  # noqa: PLR2004 - one is apart from nothing
+        return ""
+    return f"{len(rates)} processes came to {words.number(min(rates))} to {words.number(max(rates))} samples/s"
 
 
 def _nothing(answer: Mapping[str, Any]) -> Iterator[str]:

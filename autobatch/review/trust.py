@@ -8,18 +8,17 @@ from typing import Any
 
 from autobatch import attributes
 from autobatch.review import words
-from autobatch.review.answer import is_inference
+from autobatch.review.answer import between, is_inference
 from autobatch.review.records import Study, Trial
 from autobatch.verdict import Kind
 
-CONFIRM = "confirm"
 _ENOUGH = 3
 """Trials that say something of the predictions: the first is made from shapes alone."""
 
 
 def sentences(study: Study, trials: Sequence[Trial], answer: Mapping[str, Any]) -> list[str]:
     """Return what speaks for and against the answer."""
-    return [*_choice(answer), *_repeat(trials), *_prediction(trials), *_data(study), *_disturbed(trials)]
+    return [*_choice(answer), *_prediction(trials), *_data(study), *_disturbed(trials)]
 
 
 def _choice(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -34,19 +33,9 @@ def _choice(answer: Mapping[str, Any]) -> Iterator[str]:
         yield "The chosen configuration was not confirmed: its figures are those of one short probe."
     error = chosen["measurements"].get("micro_step_rel_error")
     if error is not None:
-        yield f"Its time is known to +/- {words.percent(error, 1)} (95 % interval of the median)."
-
-
-def _repeat(trials: Sequence[Trial]) -> Iterator[str]:
-    """Compare each confirmation with the trial of the same configuration that came before it."""
-    first: dict[str, float] = {}
-    for trial in trials:
-        key, rate = repr(sorted(trial.settings.items())), trial.samples_per_s
-        if not trial.ok or not rate:
-            continue
-        if trial.attributes.get(attributes.STAGE) == CONFIRM and key in first:
-            yield f"Measured again, trial {trial.number} came to {rate / first[key] - 1:+.1%} of its first throughput."
-        first.setdefault(key, rate)
+        yield f"Its time within that process is known to +/- {words.percent(error, 1)} (95 % interval)."
+    if apart := between(chosen):
+        yield f"Between processes it differs, too: {apart}."
 
 
 def _prediction(trials: Sequence[Trial]) -> Iterator[str]:

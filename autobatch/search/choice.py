@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,8 @@ from autobatch.search.judge import Core, latest
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, Configuration, Scalar
 from autobatch.verdict import Measurements
+
+_TIMES, _RATES = ("step_s", "micro_step_s"), ("samples_per_s", "tokens_per_s", "mfu")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Choice:
     """Whether the figures come from a confirmation in a fresh, longer probe."""
     flags: tuple[str, ...] = ()
     """What else is known of how it ran: names of `verdict.FLAGS`."""
+    rates: tuple[float, ...] = ()
+    """Training samples/s of every measurement of it, eval batch aside, each in a process of its own."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -33,11 +38,14 @@ class Choice:
             "trial": self.trial,
             "confirmed": self.confirmed,
             **({"flags": list(self.flags)} if self.flags else {}),
+            **({"measured_samples_per_s": list(self.rates)} if self.rates else {}),
         }
 
 
 def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Choice | None:
     """Return a configuration with its own figures: a confirmation's, else of the probe nearest to the tuned settings.
+
+    Where it was confirmed several times, its time is their mean: processes differ more than steps within one.
 
     Args:
         facts: all that was measured.
@@ -46,13 +54,32 @@ def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Cho
 
     """
     found = latest(facts, key)
-    if found is None or found.confirms or found.purpose == "inference":
+    if found is None or found.purpose == "inference":
         return _of(found) if found is not None else None
+    if found.confirms:
+        return replace(_of(found), measurements=_mean(facts, found), rates=_rates(facts, found.configuration))
     own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
     wished = {name: value for name, value in tuned.items() if name != EVAL_BATCH}
     probe = max(own, key=lambda fact: (_has(fact, wished), fact.samples_per_s))
     evaluated = [f for f in facts if f.ok and f.stage == "eval" and core(f.configuration) == key and _has(f, tuned)]
-    return _evaluated(_of(probe), evaluated[-1]) if evaluated else _of(probe)
+    choice = replace(_of(probe), rates=_rates(facts, probe.configuration))
+    return _evaluated(choice, evaluated[-1]) if evaluated else choice
+
+
+def _rates(facts: Sequence[Fact], configuration: Configuration) -> tuple[float, ...]:
+    same = configuration.replace({EVAL_BATCH: 1})
+    timed = (fact for fact in facts if fact.ok and fact.purpose != "inference" and fact.samples_per_s)
+    return tuple(fact.samples_per_s for fact in timed if fact.configuration.replace({EVAL_BATCH: 1}) == same)
+
+
+def _mean(facts: Sequence[Fact], last: Fact) -> Measurements:
+    """Return the figures of the last confirmation, its time that of a mean one."""
+    seen = last.verdict.measurements
+    own = [f for f in facts if f.ok and f.confirms and f.samples_per_s and f.configuration == last.configuration]
+    slower = statistics.fmean(last.samples_per_s / fact.samples_per_s for fact in own)
+    factors = dict.fromkeys(_TIMES, slower) | dict.fromkeys(_RATES, 1 / slower)
+    known = {name: (value, factor) for name, factor in factors.items() if (value := getattr(seen, name)) is not None}
+    return replace(seen, **{name: value * factor for name, (value, factor) in known.items()})
 
 
 def _of(fact: Fact) -> Choice:

@@ -1,5 +1,7 @@
 """What is chosen is a configuration with its own figures."""
 
+import pytest
+
 from autobatch.search.choice import choose
 from autobatch.search.facts import Fact
 from autobatch.search.samplers import core
@@ -50,3 +52,20 @@ def test_a_confirmation_stands_before_faster_probes():
     chosen = choose(facts, core(ONE), {WORKERS: 2})
 
     assert (chosen.trial, chosen.confirmed) == (1, True)
+
+
+def test_several_confirmations_count_alike():
+    facts = [
+        fact(0, ONE, 90.0),
+        fact(1, TWO, 80.0, "confirm", step_s=2.0, mfu=0.4),
+        fact(2, TWO, 50.0, "confirm", step_s=3.2, mfu=0.25),
+        fact(3, TWO.replace({EVAL_BATCH: 1}), 100.0, "loader"),
+    ]
+
+    chosen = choose(facts, core(ONE), {WORKERS: 2})
+
+    assert (chosen.trial, chosen.measurements.step_s) == (2, pytest.approx(2.6))
+    assert chosen.measurements.samples_per_s * chosen.measurements.step_s == pytest.approx(160.0)
+    assert chosen.measurements.mfu == pytest.approx(0.25 * 3.2 / 2.6)
+    assert chosen.rates == (80.0, 50.0, 100.0)
+    assert chosen.to_dict()["measured_samples_per_s"] == [80.0, 50.0, 100.0]
