@@ -57,21 +57,20 @@ def _settings(micro_batch: int, accumulation: int, **more: Scalar) -> dict[str, 
 _LORA = {"method": "lora"}
 _QLORA = {"method": "lora", "quantization": "nf4"}
 _CHECKPOINTING = {"gradient_checkpointing": True}
+_T5, _LLAMA = "t5-base-korean-summarization", "llama-3.2-korean-3b"
 CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
     "kobart-8x2": ("kobart", _settings(8, 2)),
     "kobart-48": ("kobart", _settings(48, 1)),
+    "kobart-48-fp32": ("kobart", _settings(48, 1, precision="fp32")),
     "kobart-16x3-tf32": ("kobart", _settings(16, 3, precision="tf32")),
-    "t5-20x1-tf32": ("t5-base-korean-summarization", _settings(20, 1, precision="tf32")),
-    "t5-40x1-tf32-checkpointing": (
-        "t5-base-korean-summarization",
-        _settings(40, 1, precision="tf32", **_CHECKPOINTING),
-    ),
-    "llama-4x1-lora": ("llama-3.2-korean-3b", _settings(4, 1, **_LORA)),
-    "llama-8x1-nf4": ("llama-3.2-korean-3b", _settings(8, 1, **_QLORA)),
-    "llama-4x1-nf4-checkpointing": ("llama-3.2-korean-3b", _settings(4, 1, **_QLORA, **_CHECKPOINTING)),
-    "llama-4x2-nf4-checkpointing": ("llama-3.2-korean-3b", _settings(4, 2, **_QLORA, **_CHECKPOINTING)),
-    "mt5-8x1-nf4": ("mt5-xlsum", _settings(8, 1, **_QLORA)),
-    "qwen3-4x1-nf4": ("qwen3-4b", _settings(4, 1, **_QLORA)),
+    "t5-20x1-tf32": (_T5, _settings(20, 1, precision="tf32")),
+    "t5-40x1-tf32-checkpointing": (_T5, _settings(40, 1, precision="tf32", **_CHECKPOINTING)),
+    "llama-4x1-lora": (_LLAMA, _settings(4, 1, **_LORA)),
+    "llama-8x1-nf4": (_LLAMA, _settings(8, 1, **_QLORA)),
+    "llama-4x1-nf4-checkpointing": (_LLAMA, _settings(4, 1, **_QLORA, **_CHECKPOINTING)),
+    "llama-4x2-nf4-checkpointing": (_LLAMA, _settings(4, 2, **_QLORA, **_CHECKPOINTING)),
+    "mt5-16x1-nf4": ("mt5-xlsum", _settings(16, 1, **_QLORA)),
+    "qwen3-8x1-nf4-checkpointing": ("qwen3-4b", _settings(8, 1, **_QLORA, **_CHECKPOINTING)),
     "demo-8x2": ("demo", _settings(8, 2, precision="fp32")),
 }
 """Model and settings by name."""

@@ -44,6 +44,10 @@ def _grid(case: str) -> tuple[str, ...]:
     return _live(case, "--grid", *(f"--option=--fix={one}" for one in held))
 
 
+def _fidelity(*configs: str) -> tuple[str, ...]:
+    return _module("fidelity", "--configs", *configs, *_ALL)
+
+
 _LLAMA, _KOBART, _T5 = "llama-3.2-korean-3b", "kobart", "t5-base-korean-summarization"
 _STARTUP = ("--model", _LLAMA, "--method", "lora")
 PARTS: Mapping[str, Part] = {
@@ -65,24 +69,14 @@ PARTS: Mapping[str, Part] = {
         wanted_s=130,
         least_s=90,
     ),
-    "fidelity": Part(
-        _module(
-            "fidelity",
-            *("--configs", "kobart-48", "t5-20x1-tf32", "llama-4x1-lora", "mt5-8x1-nf4", "kobart-8x2", "llama-8x1-nf4"),
-            *_ALL,
-        ),
-        wanted_s=560,
-        least_s=90,
-    ),
+    "fidelity-small": Part(_fidelity("t5-20x1-tf32", "kobart-48-fp32", "mt5-16x1-nf4"), wanted_s=460, least_s=90),
+    "fidelity-large": Part(_fidelity("llama-8x1-nf4", "qwen3-8x1-nf4-checkpointing"), wanted_s=520, least_s=90),
+    "fidelity-launches": Part(_fidelity("kobart-48", "kobart-8x2", "llama-4x1-lora"), wanted_s=400, least_s=90),
     "fidelity24": Part(
-        _module(
-            "fidelity",
-            *("--configs", "kobart-16x3-tf32", "t5-40x1-tf32-checkpointing", "llama-4x1-nf4-checkpointing"),
-            *("--gpu-memory", "24GiB"),
-            *_ALL,
-        ),
-        wanted_s=560,
-        least_s=90,
+        _fidelity("kobart-16x3-tf32", "t5-40x1-tf32-checkpointing", "--gpu-memory", "24GiB"), wanted_s=380, least_s=90
+    ),
+    "fidelity24-large": Part(
+        _fidelity("llama-4x1-nf4-checkpointing", "--gpu-memory", "24GiB"), wanted_s=280, least_s=90
     ),
     "probe_time": Part(
         _module("probe_time", "--model", "llama-3.2-korean-3b", "--micro-batch", "4", *_ALL), wanted_s=100, least_s=60
