@@ -79,9 +79,9 @@ def held(wish: Wishes, machine: Fingerprint) -> Wishes:
     """Return the wishes with what this machine is given where nothing was asked for: an allocator that grows segments.
 
     Padding brings ever new lengths, and with the usual segments each may need one more: what is reserved goes on
-    growing long after a probe has ended. WSL2 has no such segments.
+    growing long after a probe has ended. WSL2 and vGPUs have no such segments.
     """
-    if machine.gpu is None or machine.wsl2 or ALLOCATOR in wish.search:
+    if machine.gpu is None or machine.wsl2 or machine.gpu.is_virtual or ALLOCATOR in wish.search:
         return wish
     return Wishes({ALLOCATOR: EXPANDABLE, **wish.fix}, wish.search)
 

@@ -18,6 +18,8 @@ class Gpu:
     capability: tuple[int, int]
     """CUDA compute capability, (9, 0) for an H100."""
     driver: str
+    is_virtual: bool = False
+    """A vGPU, whose driver usually cannot map memory that grows."""
 
 
 @dataclass(frozen=True)

@@ -123,4 +123,12 @@ def _describe(index: int, handle: Any) -> Gpu:  # noqa: ANN401 - NVML's handles 
         total_bytes=int(lib.nvmlDeviceGetMemoryInfo(handle).total),
         capability=(int(major), int(minor)),
         driver=driver_version(),
+        is_virtual=_is_virtual(handle),
     )
+
+
+def _is_virtual(handle: Any) -> bool:  # noqa: ANN401 - NVML's handles have no type
+    lib = nvml.module()
+    with suppress(lib.NVMLError, AttributeError):  # what does not know of vGPUs has none
+        return bool(lib.nvmlDeviceGetVirtualizationMode(handle) == lib.NVML_GPU_VIRTUALIZATION_MODE_VGPU)
+    return False

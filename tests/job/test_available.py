@@ -126,12 +126,14 @@ def test_nothing_heavy_is_imported_to_find_out():
     assert not done.stdout.strip()
 
 
-def machine(device="cuda:0", *, wsl2=False):
-    gpus = (Gpu(0, "NVIDIA H100", "GPU-a", 80 << 30, (9, 0), "580"),)
+def machine(device="cuda:0", *, wsl2=False, virtual=False):
+    gpus = (Gpu(0, "NVIDIA H100", "GPU-a", 80 << 30, (9, 0), "580", virtual),)
     return Fingerprint(device, gpus, 16, 1 << 36, "MemTotal", "v2", "6.8.0", wsl2, "EPYC", "3.12.3")
 
 
-@pytest.mark.parametrize(("here", "there"), [({}, True), ({"device": "cpu"}, False), ({"wsl2": True}, False)])
+@pytest.mark.parametrize(
+    ("here", "there"), [({}, True), ({"device": "cpu"}, False), ({"wsl2": True}, False), ({"virtual": True}, False)]
+)
 def test_a_card_gets_segments_that_grow_where_it_can(here, there):
     assert held(wishes([], [], None), machine(**here)).fix == ({ALLOCATOR: EXPANDABLE} if there else {})
 

@@ -59,6 +59,7 @@ class FakeNvml(types.ModuleType):
     NVMLError_Timeout = type("Timeout", (FakeError,), {"value": 10})
     nvmlMemory_v2 = 2  # noqa: N815 - NVML's own name
     nvmlEventTypeXidCriticalError = 8  # noqa: N815 - NVML's own name
+    NVML_GPU_VIRTUALIZATION_MODE_VGPU = 2
 
     def __init__(self) -> None:
         super().__init__("pynvml")
@@ -143,6 +144,9 @@ class FakeNvml(types.ModuleType):
         if card["energy"] is None:
             raise self.NVMLError_NotSupported
         return card["energy"]
+
+    def nvmlDeviceGetVirtualizationMode(self, card: dict[str, Any]) -> int:  # noqa: N802
+        return card.get("mode", 0)
 
     def nvmlDeviceGetPowerUsage(self, _: dict[str, Any]) -> int:  # noqa: N802
         return 350_000

@@ -24,6 +24,19 @@ def test_cards_are_described_in_order(driver):
     assert (second.index, second.total_bytes, second.capability) == (1, 16 * GIB, (7, 0))
 
 
+@pytest.mark.parametrize(("mode", "virtual"), [(0, False), (1, False), (2, True)])
+def test_a_vgpu_is_told_from_a_card_that_is_passed_through(driver, mode, virtual):
+    driver.add()
+    driver.cards[0]["mode"] = mode
+    assert gpus.list_gpus()[0].is_virtual is virtual
+
+
+def test_a_driver_that_knows_no_vgpus_has_none(driver):
+    driver.add()
+    driver.fails["nvmlDeviceGetVirtualizationMode"] = driver.NVMLError_NotSupported
+    assert not gpus.list_gpus()[0].is_virtual
+
+
 @pytest.mark.parametrize(
     ("visible", "uuids"),
     [
