@@ -13,6 +13,8 @@ from autobatch.verdict import FLAGS, HINTS, Kind
 
 _SAME = 0.02
 """Throughputs closer than this share are a tie."""
+_BUSY = 0.8
+"""A card that computes for less of the time, the loader's share aside, waits for its host."""
 
 
 def answer_text(answer: Mapping[str, Any]) -> str:
@@ -92,6 +94,7 @@ def _chosen(answer: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[st
     if seconds is not None:
         yield f"  training  {training_words(workload)} in about {format_duration(seconds)}, evaluation not counted"
     yield from _loader(chosen)
+    yield from _launches(measured)
     for line in headroom(answer):
         yield f"  memory    {line}"
     yield f"  measured  trial {chosen['trial']}, {_sureness(chosen)}"
@@ -130,6 +133,13 @@ def _loader(chosen: Mapping[str, Any]) -> Iterator[str]:
     said += [f"one takes {format_bytes(each)} of host memory"] if each and workers else []
     if said:
         yield f"  loader    {words.count(workers, 'worker')}: {', '.join(said)}"
+
+
+def _launches(measured: Mapping[str, Any]) -> Iterator[str]:
+    """Say where the card is not the bound: its kernels are done before the host has launched the next."""
+    busy = measured.get("gpu_utilization_fraction")
+    if busy is not None and busy + (measured.get("loader_wait_fraction") or 0.0) < _BUSY:
+        yield f"  card      busy {words.percent(busy)} of the time; else it waits for the host to launch kernels"
 
 
 def _sureness(chosen: Mapping[str, Any]) -> str:

@@ -32,6 +32,16 @@ def test_the_field_notes_comparison_of_86_and_104_minutes():
     assert said == ": 1 h 44 min for the training against 86 min, 18 min longer"
 
 
+@pytest.mark.parametrize(
+    ("busy", "waits", "said"), [(0.44, 0.01, True), (0.62, 0.3, False), (0.95, 0.0, False), (None, 0.0, False)]
+)
+def test_a_card_that_waits_for_its_host_is_said(busy, waits, said):
+    found = answer()
+    found["chosen"]["measurements"] |= {"gpu_utilization_fraction": busy, "loader_wait_fraction": waits}
+
+    assert ("busy 44 % of the time; else it waits for the host" in answer_text(found)) is said
+
+
 def test_inference_is_told_as_what_it_is():
     found = answer()
     found["workload"]["generation"] = {"num_beams": 4, "max_new_tokens": 128}
