@@ -14,6 +14,7 @@ from autobatch.isolation import proc
 from autobatch.isolation.cgroup import ProbeGroup
 from autobatch.isolation.device import DeviceWatch
 from autobatch.isolation.watchdog import POLL_S, Watchdog, headroom_bytes
+from autobatch.machine import cgroups
 from autobatch.request import Journal
 
 _GROUP_POLL_S = 0.05
@@ -90,6 +91,7 @@ class Watch:
         self._progress_ns = 0
         self._work = (self._began, 0)
         self._next_slow = self._next_journal = 0.0
+        self._ours = cgroups.read().memory
         self.seen.heartbeat_at = self.seen.active_at = self._began
 
     @property
@@ -136,7 +138,7 @@ class Watch:
         self.seen.host_peak_bytes = max(self.seen.host_peak_bytes, held)
         if self.seen.oom_at is None and group.counters().get("memory.oom_kill", 0) > 0:
             self.seen.oom_at = time.monotonic()
-        room = headroom_bytes()
+        room = headroom_bytes(self._ours)
         return room < _KEPT_BYTES and room < self._subject.limit_bytes - held
 
     def _sample_slowly(self, now: float) -> None:

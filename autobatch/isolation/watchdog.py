@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from autobatch.isolation import proc
 from autobatch.machine import cgroups, memory
+from autobatch.machine.cgroups import Group
 
 POLL_S = 0.02
 _KILL_LATENCY_S = 0.03
@@ -18,9 +20,14 @@ _FASTEST_BYTES_PER_S = 2.5e9
 _SHARE_KEPT = 0.05
 
 
-def headroom_bytes() -> int:
-    """Return what a probe could take now before a container's limit, or the machine's memory, is reached."""
-    limits = [memory.physical(), *memory.group_limits(cgroups.read().memory)]
+def headroom_bytes(group: Group | None = None) -> int:
+    """Return what a probe could take now before a container's limit, or the machine's memory, is reached.
+
+    Args:
+        group: our memory cgroup, for whoever asks often; it is looked up where not given.
+
+    """
+    limits = [memory.physical(), *memory.group_limits(group or cgroups.read().memory)]
     return min(limit.free_bytes for limit in limits)
 
 
@@ -30,7 +37,7 @@ class Watchdog:
     Args:
         tree: returns the processes that are held against `limit_bytes`.
         limit_bytes: a limit of their own; None for none.
-        room: reads what is free before any other limit, in bytes.
+        room: reads what is free before any other limit, in bytes; None for the machine's own.
         clock: monotonic seconds.
 
     """
@@ -39,10 +46,10 @@ class Watchdog:
         self,
         tree: Callable[[], list[int]],
         limit_bytes: int | None,
-        room: Callable[[], int] = headroom_bytes,
+        room: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._room = room
+        self._room = room or partial(headroom_bytes, cgroups.read().memory)
         self._tree = tree
         self._limit = limit_bytes
         self._clock = clock

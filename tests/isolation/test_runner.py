@@ -177,7 +177,7 @@ def test_a_probe_goes_before_its_neighbours_fill_the_container(make_runner, jour
     runner = make_runner("scatter", limits=Limits(host_bytes=GIB))
     runner.parent.ensure()
     rooms = iter([8 * GIB, 8 * GIB, GIB])
-    monkeypatch.setattr(watch, "headroom_bytes", lambda: next(rooms, 100 << 20))
+    monkeypatch.setattr(watch, "headroom_bytes", lambda _: next(rooms, 100 << 20))
     verdict = runner.run(Configuration(), PLAN, journal)
     assert verdict.kind == Kind.HOST_OOM_ANCESTOR
     assert journal.intents == ["squeezed"]
