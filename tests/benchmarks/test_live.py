@@ -43,7 +43,7 @@ def test_a_search_has_most_of_the_time_of_its_case(tmp_path, asked):
 def test_a_grid_has_the_larger_share_and_its_own_columns(tmp_path, asked):
     one = case(tmp_path, "--grid")
     one.run()
-    assert asked == [(28.0, ()), (60.0, ("--sampler", "grid"))]
+    assert asked == [(17.5, ()), (75.0, ("--sampler", "grid"))]
     assert (one.row.grid_samples_per_s, one.row.grid_stopped) == (50.0, "enough")
 
 
