@@ -31,7 +31,8 @@ class Parts:
     Attributes:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
-        grows: segments of the allocator grow, so that many lengths leave it no gaps.
+        ends_longest: the longest micro-batch once more, after typical ones: an allocator that has served many lengths,
+            CUDA's or the host's, fits a longer one less well than at the start.
         rule: when timing ends.
         deadline: `time.monotonic()` at which timing ends in any case.
         hopeless_micro_s: micro-step beyond which the configuration is not worth more time; None for no such.
@@ -40,7 +41,7 @@ class Parts:
 
     evaluates: bool
     times: bool
-    grows: bool
+    ends_longest: bool
     rule: Rule
     deadline: float
     hopeless_micro_s: float | None = None
@@ -68,11 +69,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
 
     @property
     def finds_peak_again(self) -> bool:
-        """Whether the longest micro-batch must be tried once more, after typical ones.
-
-        An allocator that has served many lengths, CUDA's or the host's, fits a longer one less well than at the start.
-        """
-        return self.parts.times and not (self.hopeless or self.parts.grows)
+        """Whether the longest micro-batch must be tried once more."""
+        return self.parts.ends_longest and not self.hopeless
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""

@@ -48,11 +48,16 @@ def parts(request: ProbeRequest, started: float) -> Parts:
     return Parts(
         evaluates=plan.purpose in ("eval", "confirm"),
         times=plan.purpose in TIMED_MICRO_STEPS,
-        grows=request.device != "cpu" and request.configuration[ALLOCATOR] == EXPANDABLE and plan.purpose == "probe",
+        ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
         rule=Rule(plan.precision_target, shortest_s, longest_s),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),
     )
+
+
+def _grows(request: ProbeRequest) -> bool:
+    """Tell whether the allocator's segments grow, so that many lengths leave it no gaps."""
+    return request.device != "cpu" and request.configuration[ALLOCATOR] == EXPANDABLE
 
 
 def hopeless_micro_s(request: ProbeRequest) -> float | None:

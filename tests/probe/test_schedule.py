@@ -41,19 +41,20 @@ def test_timing_ends_before_the_probe_is_stopped(asked):
 
 
 @pytest.mark.parametrize(
-    ("purpose", "device", "allocator", "grows"),
+    ("purpose", "device", "allocator", "again"),
     [
-        ("probe", "cuda:0", EXPANDABLE, True),
-        ("probe", "cuda:0", "", False),
-        ("probe", "cpu", EXPANDABLE, False),
-        ("confirm", "cuda:0", EXPANDABLE, False),
+        ("probe", "cuda:0", EXPANDABLE, False),
+        ("probe", "cuda:0", "", True),
+        ("probe", "cpu", EXPANDABLE, True),
+        ("confirm", "cuda:0", EXPANDABLE, True),
+        ("eval", "cuda:0", "", False),
     ],
 )
-def test_the_longest_is_tried_again_where_lengths_leave_gaps(asked, purpose, device, allocator, grows):
+def test_the_longest_is_tried_again_where_lengths_leave_gaps(asked, purpose, device, allocator, again):
     request = asked(purpose)
     request = replace(request, device=device, configuration=request.configuration.replace(pytorch_alloc_conf=allocator))
 
-    assert schedule.parts(request, 0.0).grows is grows
+    assert schedule.parts(request, 0.0).ends_longest is again
 
 
 def test_hopeless_is_judged_by_the_micro_step(asked):
