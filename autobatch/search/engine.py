@@ -158,7 +158,7 @@ class Search:
         usual = self.candidates if self.candidates is not None else self.space.grid()
         ready = [self.space.at({**{name: c[name] for name in ARM_KEYS}, **held}, c.micro_batch) for c in usual]
         self._allowed = allowed(ready, self.ledger.quarantined(self.study_name), self.predict)
-        if self.sampler_name == "grid":
+        if self.sampler_name == "grid" or not self._allowed:  # where all is held back there is nothing to model
             return CandidateSampler(self.space, self._allowed, self.seed)
         if self.sampler_name == "structured":
             past = earlier.Past(self.storage, self.study_name, self.workload, self.machine)

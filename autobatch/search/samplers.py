@@ -60,7 +60,7 @@ class CandidateSampler(BaseSampler):
         tried = {core(fact.configuration) for fact in facts}
         left = [candidate for candidate in self._candidates if core(candidate) not in tried]
         if not left:
-            return Decision(None, "every configuration has been tried")
+            return Decision(None, "every configuration has been tried" if tried else "every configuration is held back")
         return Decision(left[0], "next of the grid", why={attributes.WHY: "next of the grid"})
 
     def infer_relative_search_space(

@@ -150,6 +150,14 @@ def test_quarantined_and_larger_configurations_are_never_tried(search, world, sp
     assert max(same_arm) == 3
 
 
+@pytest.mark.parametrize("sampler", ["structured", "grid"])
+def test_where_all_is_held_back_the_search_ends_and_says_so(search, world, space, sampler):
+    result = search(ledger=Keeping(space.grid()), sampler_name=sampler).run()
+
+    assert (result.chosen, world.tried) == (None, [])
+    assert result.stopped == "every configuration is held back"
+
+
 def test_a_disturbed_measurement_is_made_again(search, world):
     world.script = lambda n: Verdict(Kind.DISTURBED, duration_s=5.0) if n == 0 else None
     storage = InMemoryStorage()
