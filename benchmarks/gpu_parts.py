@@ -38,12 +38,6 @@ def _live(case: str, *words: str) -> tuple[str, ...]:
     return _module("live", "--case", case, "--keep", "{folder}", *words, *_ALL)
 
 
-def _grid(case: str) -> tuple[str, ...]:
-    """Return a search of the default space, but for workers and eval batch, beside the grid of the same."""
-    held = ("dataloader_num_workers=4", "per_device_eval_batch_size=8")
-    return _live(case, "--grid", *(f"--option=--fix={one}" for one in held))
-
-
 def _fidelity(*configs: str) -> tuple[str, ...]:
     return _module("fidelity", "--configs", *configs, *_ALL)
 
@@ -57,12 +51,6 @@ PARTS: Mapping[str, Part] = {
     "live-kobart24": Part(_live(f"{_KOBART}:24GiB"), wanted_s=180, least_s=150, files=3),
     "live-t5": Part(_live(_T5), wanted_s=220, least_s=150, files=3),
     "live-t5-24": Part(_live(f"{_T5}:24GiB"), wanted_s=220, least_s=150, files=3),
-    "grid-llama": Part(_grid(_LLAMA), wanted_s=570, least_s=500, files=4),
-    "grid-llama24": Part(_grid(f"{_LLAMA}:24GiB"), wanted_s=570, least_s=500, files=4),
-    "grid-kobart": Part(_grid(_KOBART), wanted_s=570, least_s=500, files=4),
-    "grid-kobart24": Part(_grid(f"{_KOBART}:24GiB"), wanted_s=570, least_s=500, files=4),
-    "grid-t5": Part(_grid(_T5), wanted_s=500, least_s=400, files=4),
-    "grid-t5-24": Part(_grid(f"{_T5}:24GiB"), wanted_s=500, least_s=400, files=4),
     "startup": Part(_module("startup", *_STARTUP, "--quantization", "none", *_ALL), wanted_s=280, least_s=150),
     "startup-nf4": Part(
         _module("startup", *_STARTUP, "--quantization", "nf4", "--forks", "10", "--cold", "3", *_ALL),

@@ -9,7 +9,6 @@ from typing import Any
 
 from autobatch.job.request import Job
 from benchmarks.common import Deadline
-from benchmarks.intruder_compare import compare
 from benchmarks.intruder_load import Intruder
 from benchmarks.intruder_search import (
     Watched,
@@ -23,6 +22,7 @@ from benchmarks.intruder_search import (
     probes,
     queue,
 )
+from benchmarks.side_by_side import compare
 
 FIXED = (
     "precision=bf16",

@@ -2,8 +2,7 @@
 
     python -m benchmarks.live --case llama-3.2-korean-3b:24GiB --case kobart --seconds 560 --json FILE
 
-The time is shared out equally among the cases. With `--grid`, the same space is also searched exhaustively, and the
-two choices are compared.
+The time is shared out equally among the cases.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from benchmarks import forks, processes
 from benchmarks.common import Deadline, Record, parser
 
 GIB = 2**30
-SEARCH_SHARE, GRID_SHARE = 0.7, 0.75
-"""Of a case's time: for the search, and for the grid where there is one; then the search has that much of the rest."""
+SEARCH_SHARE = 0.7
+"""Of a case's time, for the search."""
 OVERTIME_S = 10.0
 """A search that goes on for this long beyond its budget is interrupted, and still gives its answer."""
 START_S = 8.0
@@ -56,11 +55,6 @@ class Row:
     """Of training, which does not evaluate."""
     train_steps: int = 0
     train_exit: int | None = None
-    grid_s: float | None = None
-    grid_stopped: str | None = None
-    grid_probes: int | None = None
-    grid_chosen: dict[str, Any] | None = None
-    grid_samples_per_s: float | None = None
     note: str = ""
 
     @property
@@ -79,28 +73,24 @@ class Case:
     folder: Path
 
     def run(self) -> None:
-        """Search, train, and search the grid where asked; what goes wrong is in the row's note."""
-        row, grid_s = self.row, GRID_SHARE * self.deadline.left_s * self.options.grid
-        row.budget_s = self.options.budget or SEARCH_SHARE * (self.deadline.left_s - grid_s)
+        """Search and train; what goes wrong is in the row's note."""
+        row = self.row
+        row.budget_s = self.options.budget or SEARCH_SHARE * self.deadline.left_s
         began = time.monotonic()
-        answer = self.search(row.budget_s, row.name)
+        answer = self.search(row.budget_s)
         row.search_s = time.monotonic() - began
         note_answer(row, answer)
         if answer.get("chosen"):
             self.train()
-        if grid_s:
-            began = time.monotonic()
-            note_grid(row, self.search(grid_s, f"{row.name}-grid", "--sampler", "grid"))
-            row.grid_s = time.monotonic() - began
 
-    def search(self, budget_s: float, name: str, *more: str) -> dict[str, Any]:
+    def search(self, budget_s: float) -> dict[str, Any]:
         """Search on the command line, keep the database, and return the answer, or an error."""
         if budget_s < SMALLEST_BUDGET_S:
             return {"error": f"no time: {budget_s:.0f} s for a search"}
-        database = self.folder / f"{name}.db"
+        database = self.folder / f"{self.row.name}.db"
         card = ["--gpu-memory", self.row.card] if self.row.card else []
         where = ["--device", self.options.device, "--db", str(database), "--json", "--budget", f"{budget_s:.0f}s"]
-        asked = ["--model", self.row.model, *card, *where, *self.options.option, *more]
+        asked = ["--model", self.row.model, *card, *where, *self.options.option]
         search = processes.start(["-m", "autobatch", "search", *asked])
         forks.import_once()  # beside the search's own imports, when no probe is timed yet
         done = search.finish(budget_s + OVERTIME_S)
@@ -149,14 +139,6 @@ def note_answer(row: Row, answer: dict[str, Any]) -> None:
     row.promised_train_peak_gib = figures.get("train_device_peak_used_bytes", 0) / GIB
 
 
-def note_grid(row: Row, answer: dict[str, Any]) -> None:
-    """Take the answer of the exhaustive search into the row."""
-    chosen = answer.get("chosen") or {}
-    row.grid_stopped, row.grid_probes = answer.get("error") or answer.get("stopped"), answer.get("probes")
-    row.grid_chosen = chosen.get("configuration")
-    row.grid_samples_per_s = chosen.get("measurements", {}).get("samples_per_s")
-
-
 def note_training(row: Row, real: dict[str, Any]) -> None:
     """Take the figures of the training run into the row."""
     row.real_step_s, row.train_steps = real["step_s"], real["steps"]
@@ -165,11 +147,10 @@ def note_training(row: Row, real: dict[str, Any]) -> None:
 
 def line(row: Row) -> str:
     """Return a row of the table."""
-    grid = f" | grid {row.grid_probes} probes, {row.grid_samples_per_s} samples/s" if row.grid_s else ""
     return (
         f"{row.model:30} {row.card:>6} probes {row.probes:3} search {row.search_s:6.1f} s | promised "
         f"{row.promised_step_s:7.3f} s/step {row.promised_train_peak_gib:5.1f} GiB {row.promised_samples_per_s:6.1f} /s"
-        f" | real {row.real_step_s:7.3f} s/step {row.real_peak_gib:5.1f} GiB | exit {row.train_exit}{grid} {row.note}"
+        f" | real {row.real_step_s:7.3f} s/step {row.real_peak_gib:5.1f} GiB | exit {row.train_exit} {row.note}"
     )
 
 
@@ -179,7 +160,6 @@ def command() -> argparse.ArgumentParser:
     made.add_argument("--case", action="append", required=True, help="MODEL or MODEL:CARD")
     made.add_argument("--budget", type=parse_duration, help="of each search, such as 90s; else a share of the time")
     made.add_argument("--steps", type=int, default=100, help="of each training run, at most")
-    made.add_argument("--grid", action="store_true")
     made.add_argument("--option", action="append", default=[], help="another option of search, as --option=--seed=1")
     made.add_argument("--keep", type=Path, help="folder to keep every case's database in, as live-CASE.db")
     return made

@@ -19,7 +19,7 @@ from autobatch.probe.collate import LoaderClock, TimedCollator, TimedSamples, co
 from autobatch.probe.cost import cost_of
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, Order, longest_batch, make_order
 from autobatch.probe.samples import RandomSamples
-from autobatch.probe.schedule import accumulation, typical_steps
+from autobatch.probe.schedule import accumulation, evaluates, typical_steps
 from autobatch.probe.text import TextSamples
 from autobatch.request import ProbeRequest
 from autobatch.workload.spec import Workload
@@ -61,6 +61,7 @@ def make_material(request: ProbeRequest, model: nn.Module) -> Material:
         micro_batch=request.configuration.micro_batch,
         accumulation=accumulation(request),
         typical_steps=typical_steps(request),
+        evaluates=evaluates(request),
     )
     timed = TimedSamples(samples, clock)
     seq2seq = base if base.config.is_encoder_decoder else None
@@ -89,15 +90,15 @@ def tokenizer_of(model: Any) -> PreTrainedTokenizerBase:  # noqa: ANN401 - a tra
 
 
 def drawn(request: ProbeRequest, source: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return an epoch's samples, or the first of a long one, in the order that the Trainer's sampler gives."""
+    """Return the samples of some epochs, or the first of a long one, in the order that the Trainer's sampler gives."""
     generator = torch.Generator().manual_seed(request.seed)
     configuration = request.configuration
     if configuration[s.SAMPLING] == "group_by_length":
         step = configuration.micro_batch * configuration.accumulation
         head = source[:DRAWN_SAMPLES].tolist()
-        return np.fromiter(LengthGroupedSampler(step, lengths=head, generator=generator), np.int64)
-    sampler = RandomSampler(range(len(source)), num_samples=min(len(source), DRAWN_SAMPLES), generator=generator)
-    return np.fromiter(sampler, np.int64)
+        grouped = LengthGroupedSampler(step, lengths=head, generator=generator)
+        return np.concatenate([np.fromiter(grouped, np.int64) for _ in range(-(-DRAWN_SAMPLES // len(head)))])
+    return np.fromiter(RandomSampler(range(len(source)), num_samples=DRAWN_SAMPLES, generator=generator), np.int64)
 
 
 def evaluated(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> list[int]:

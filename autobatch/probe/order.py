@@ -17,7 +17,7 @@ The first is on short micro-batches, which are soonest done; the second on the l
 WORST_MICRO_STEPS = 2
 """Micro-steps on the longest micro-batch, where gradients accumulate."""
 DRAWN_SAMPLES = 20_000
-"""Samples that the expected cost is taken over, at most."""
+"""Samples that the expected cost is taken over: as many epochs of a small set, the beginning of one of a large."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +131,19 @@ def make_order(
     micro_batch: int,
     accumulation: int,
     typical_steps: int,
+    evaluates: bool = False,
 ) -> Order:
     """Arrange a probe: a step on short micro-batches, one on the longest, then typical ones.
 
     Args:
-        drawn: an epoch (or a part of it) in the order that the training's sampler gives.
+        drawn: epochs (or a part of one) in the order that the training's sampler gives.
         lengths: source and target tokens of every sample.
         cost: of a padded micro-batch.
         micro_batch: samples in one.
         accumulation: micro-steps in one optimizer step of the probe.
         typical_steps: optimizer steps on typical micro-batches, at most.
+        evaluates: whether there is an evaluation before the typical ones: it leaves the allocator's cache empty, and
+            the longest micro-batch, not timed, fills it again, as it is in a training that has met many lengths.
 
     """
     source, target = lengths
@@ -149,11 +152,13 @@ def make_order(
     costs = micro_batch_costs(drawn, source, target, cost, micro_batch)
     longest = longest_batch(source, target, cost, micro_batch)
     worst = min(WORST_MICRO_STEPS, accumulation)
-    chosen = typical(costs, accumulation * typical_steps + accumulation - worst)
+    again = min(int(evaluates), accumulation * typical_steps)
+    chosen = typical(costs, accumulation * typical_steps + accumulation - worst - again)
     batches = drawn[: len(costs) * micro_batch].reshape(-1, micro_batch)
     plan = [short_batch(source, target, cost, micro_batch)] * accumulation
     plan += [longest] * worst
-    plan += [batches[i].tolist() for i in chosen]
+    others = [batches[i].tolist() for i in chosen]
+    plan += others[: accumulation - worst] + [longest] * again + others[accumulation - worst :]
     indices = np.array(plan).reshape(-1)
     planned = micro_batch_costs(indices, source, target, cost, micro_batch)
     return Order(tuple(indices.tolist()), tuple(planned.tolist()), float(costs.mean()), tuple(longest))

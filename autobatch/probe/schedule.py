@@ -35,6 +35,11 @@ def most_steps(request: ProbeRequest) -> int:
     return WORST_STEPS + typical_steps(request)
 
 
+def evaluates(request: ProbeRequest) -> bool:
+    """Tell whether this probe evaluates after the worst case."""
+    return request.plan.purpose in ("eval", "confirm")
+
+
 def parts(request: ProbeRequest, started: float) -> Parts:
     """Return the parts of this probe.
 
@@ -46,7 +51,7 @@ def parts(request: ProbeRequest, started: float) -> Parts:
     plan = request.plan
     shortest_s, longest_s = TIMED_SECONDS.get(plan.purpose, (0.0, 0.0))
     return Parts(
-        evaluates=plan.purpose in ("eval", "confirm"),
+        evaluates=evaluates(request),
         times=plan.purpose in TIMED_MICRO_STEPS,
         ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
         rule=Rule(plan.precision_target, shortest_s, longest_s),

@@ -18,7 +18,7 @@ from autobatch.probe.cost import cost_of
 from autobatch.probe.material import Material, drawn, evaluated
 from autobatch.probe.order import Cost, make_order
 from autobatch.probe.samples import Item
-from autobatch.probe.schedule import accumulation, typical_steps
+from autobatch.probe.schedule import accumulation, evaluates, typical_steps
 from autobatch.request import ProbeRequest
 
 STREAMED = 2048
@@ -50,6 +50,7 @@ def make_material(request: ProbeRequest, trainer: Trainer) -> Material:
         micro_batch=request.configuration.micro_batch,
         accumulation=accumulation(request),
         typical_steps=typical_steps(request),
+        evaluates=evaluates(request),
     )
     return Material(
         samples=ScriptSamples(dataset, clock),

@@ -13,9 +13,9 @@ from autobatch.store.ledger import Ledger
 from autobatch.verdict import Kind, Measurements, Verdict
 from benchmarks import intruder, intruder_parts
 from benchmarks.common import Deadline
-from benchmarks.intruder_compare import alternately, compare, judged
 from benchmarks.intruder_search import Watched, disturbed, during, is_over, is_waiting, probes
 from benchmarks.intruder_table import table, wrong
+from benchmarks.side_by_side import alternately, compare, judged
 
 
 def options(*arguments):

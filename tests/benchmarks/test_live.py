@@ -24,8 +24,8 @@ def asked(monkeypatch):
     """Answer every search, and remember what was asked for."""
     budgets = []
 
-    def search(self, budget_s, name, *more):  # noqa: ARG001 - as the method's
-        budgets.append((round(budget_s, 3), more))
+    def search(self, budget_s):  # noqa: ARG001 - as the method's
+        budgets.append(round(budget_s, 3))
         return {"chosen": CHOSEN, "probes": 7, "stopped": "enough"}
 
     monkeypatch.setattr(live.Case, "search", search)
@@ -36,20 +36,13 @@ def asked(monkeypatch):
 def test_a_search_has_most_of_the_time_of_its_case(tmp_path, asked):
     one = case(tmp_path)
     one.run()
-    assert asked == [(70.0, ())]
+    assert asked == [70.0]
     assert (one.row.probes, one.row.promised_step_s, one.row.promised_peak_gib) == (7, 0.5, 2.0)
-
-
-def test_a_grid_has_the_larger_share_and_its_own_columns(tmp_path, asked):
-    one = case(tmp_path, "--grid")
-    one.run()
-    assert asked == [(17.5, ()), (75.0, ("--sampler", "grid"))]
-    assert (one.row.grid_samples_per_s, one.row.grid_stopped) == (50.0, "enough")
 
 
 def test_a_budget_that_is_asked_for_is_kept(tmp_path, asked):
     case(tmp_path, "--budget", "45s").run()
-    assert asked == [(45.0, ())]
+    assert asked == [45.0]
 
 
 def test_a_search_that_fails_leaves_its_words(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 SOURCE, TARGET = RNG.integers(10, 200, 1000), RNG.integers(5, 50, 1000)
 
 
-def make(micro_batch=4, accumulation=2, steps=10, source=SOURCE, target=TARGET):
+def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGET, evaluates=False):
     drawn = np.random.default_rng(1).permutation(len(source))
     return make_order(
         drawn,
@@ -21,6 +21,7 @@ def make(micro_batch=4, accumulation=2, steps=10, source=SOURCE, target=TARGET):
         micro_batch=micro_batch,
         accumulation=accumulation,
         typical_steps=steps,
+        evaluates=evaluates,
     )
 
 
@@ -69,6 +70,18 @@ def test_a_short_step_comes_first_then_the_longest():
     assert order.costs[:5] == (short,) * 5
     assert [cost == longest for cost in order.costs[5:10]] == [True, True, False, False, False]
     assert len(order.indices) == 2 * len(order.costs) == 2 * (2 * 5 + 3 * 5)
+
+
+def test_after_an_evaluation_the_longest_comes_once_more():
+    order = make(micro_batch=2, accumulation=3, steps=4, evaluates=True)
+    longest = max(order.costs)
+
+    assert [cost == longest for cost in order.costs[3:9]] == [True, True, False, True, False, False]
+    assert len(order.costs) == 2 * 3 + 4 * 3
+
+
+def test_without_typical_steps_nothing_comes_after_an_evaluation():
+    assert len(make(accumulation=2, steps=0, evaluates=True).costs) == 2 * 2
 
 
 def test_costs_are_those_of_the_batches_in_order():

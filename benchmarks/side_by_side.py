@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from autobatch.isolation.runner import ProbeRunner
@@ -92,3 +95,17 @@ def judged(measured: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def _ran(probe: Mapping[str, Any]) -> bool:
     return probe["kind"] == Kind.OK and bool(probe["samples_per_s"])
+
+
+def main() -> int:
+    """Compare two answers for `benchmarks.grid`: job, answers, rounds and seconds are read from a JSON file."""
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    deadline = Deadline(asked["seconds"])
+    with TemporaryDirectory() as folder:
+        found = compare(Job.from_dict(asked["job"]), asked["answers"], asked["rounds"], Path(folder), deadline)
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+r"""A search's choice beside the exhaustive grid of the same space, the work shared out among all cards of one host.
+
+    python -m benchmarks.grid --case kobart --case kobart:24GiB --split optim=adamw_torch_fused,adafactor \
+        --fix dataloader_num_workers=4 --fix per_device_eval_batch_size=8 --seconds 560 --json FILE
+
+Each case is searched once on one card; its grid is searched in parts, one for each value of `--split`. Cards take the
+searches first, then the parts. Where search and grid chose different configurations, both are measured alternately in
+fresh processes, and the difference is held against 2 %. Seconds of a search: from the command to the answer, imports
+and confirmation included. Seconds of the grid: the probes of all its parts, without a confirmation, and imports once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from autobatch.machine.gpus import list_gpus
+from benchmarks import processes
+from benchmarks.common import Deadline, Record
+from benchmarks.gpu_cards import cores_of
+from benchmarks.grid_pieces import HEADER, Piece, best_of, line, ok, pieces_of, row_of
+from benchmarks.live import OVERTIME_S
+
+LEAST_S = 60.0
+"""With less time left no piece of work is begun."""
+END_S = 15.0
+"""Held back, to read the databases and write down the table."""
+LIST_S = 30.0
+
+
+class Cards:
+    """The cards of a host at work: each takes the next piece as soon as it is free."""
+
+    def __init__(self, count: int, folder: Path, deadline: Deadline, keep: Callable[[], None]) -> None:
+        self._cores = cores_of(count)
+        self._folder, self._deadline, self._keep = folder, deadline, keep
+        self._lock = threading.Lock()
+
+    def run(self, work: Sequence[Callable[[str], None]]) -> None:
+        """Call every piece of work with a device, each as soon as a card is free, as long as there is time."""
+        waiting = list(work)
+        with ThreadPoolExecutor(len(self._cores)) as pool:
+            for done in [pool.submit(self._serve, card, waiting) for card in range(len(self._cores))]:
+                done.result()
+
+    def _serve(self, card: int, waiting: list[Callable[[str], None]]) -> None:
+        os.sched_setaffinity(0, self._cores[card])  # of this thread, and of what it starts
+        while self._deadline.allows(LEAST_S):
+            with self._lock:
+                if not waiting:
+                    return
+                call = waiting.pop(0)
+            call(f"cuda:{card}")
+            with self._lock:
+                self._keep()
+
+    def search(self, piece: Piece, device: str) -> None:
+        """Run a piece, and keep its answer and trials."""
+        began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._path(piece)
+        where = ["--device", device, "--db", database, "--json", "--quiet", "--budget", f"{budget_s:.0f}s"]
+        done = processes.run(["-m", "autobatch", "search", *piece.options, *where], budget_s + OVERTIME_S)
+        piece.wall_s = time.monotonic() - began
+        piece.answer = json.loads(done.output) if done.output.strip() else {"error": done.errors[-500:]}
+        asked = ["-m", "autobatch", "trials", "--json", "--limit", "0", "--db", database]
+        piece.trials = json.loads(processes.run(asked, LIST_S).output or "[]")
+
+    def compare(self, search: Piece, grid: Piece, rounds: int, device: str) -> dict[str, Any]:
+        """Measure two choices side by side on one card."""
+        asked = self._folder / f"{search.case}.json"
+        job = {**search.request, "budget_s": self._deadline.left_s, "device": device}
+        answers = {"grid": grid.chosen, "search": search.chosen}
+        seconds = self._deadline.left_s
+        asked.write_text(json.dumps({"job": job, "answers": answers, "rounds": rounds, "seconds": seconds}))
+        done = processes.run(["-m", "benchmarks.side_by_side", str(asked)], seconds)
+        return json.loads(done.output) if done.output.strip() else {"error": done.errors[-500:]}
+
+    def _path(self, piece: Piece) -> str:
+        return str(self._folder / f"{piece.name}.db")
+
+
+def command() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--case", action="append", required=True, help="MODEL or MODEL:CARD; repeatable")
+    made.add_argument("--split", required=True, metavar="KEY=V,V", help="a setting searched, too; a grid part a value")
+    made.add_argument("--fix", action="append", default=[], metavar="KEY=VALUE", help="as of search; repeatable")
+    made.add_argument("--rounds", type=int, default=2, help="of the two choices side by side")
+    made.add_argument("--seconds", type=float, required=True, help="for everything")
+    made.add_argument("--json", type=Path)
+    return made
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All cases of a run."""
+
+    options: argparse.Namespace
+    cases: list[list[Piece]]
+    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what each case has come to."""
+        return [row_of(search, grid, self.compared.get(search.case)) for search, *grid in self.cases]
+
+    def run(self, cards: Cards) -> None:
+        """Search, then search the grids, then compare."""
+        ordered = [case[0] for case in self.cases] + [part for case in self.cases for part in case[1:]]
+        cards.run([partial(cards.search, piece) for piece in ordered])
+        both = [(search, best_of(grid)) for search, *grid in self.cases]
+        cards.run([partial(self.compare, cards, *two) for two in both if all(one.chosen for one in two)])
+
+    def compare(self, cards: Cards, search: Piece, grid: Piece, device: str) -> None:
+        """Compare the two choices of a case."""
+        self.compared[search.case] = cards.compare(search, grid, self.options.rounds, device)
+
+
+def main() -> int:
+    """Search every case and its grid, and print the table; exit with 1 where one is not as it should be."""
+    options = command().parse_args()
+    gpus, record = list_gpus(), Record(options.json, "benchmarks.grid")
+    if not gpus:
+        print("There is no GPU here.\n  -> `autobatch doctor` says why none is seen.", file=sys.stderr)
+        return 3
+    processes.allow_interrupts()
+    whole = Whole(options, [pieces_of(case, options) for case in options.case])
+    with TemporaryDirectory() as folder:
+        deadline = Deadline(options.seconds - END_S)
+        whole.run(Cards(len(gpus), Path(folder), deadline, lambda: record.keep(rows=whole.rows())))
+    rows = whole.rows()
+    record.keep(rows=rows)
+    print(HEADER, *map(line, rows), sep="\n")
+    return int(not all(map(ok, rows)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

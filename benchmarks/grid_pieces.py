@@ -1,0 +1,128 @@
+"""The pieces of work of `benchmarks.grid`, and what a case came to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autobatch.units import parse_bytes
+
+GRID_SHARE = 0.1
+"""Of the grid's seconds: what a search may take."""
+HEADER = (
+    f"{'case':36} {'probes':>7} {'grid':>6} {'search s':>8} {'grid s':>8} {'share':>7} {'samples/s':>10} {'grid':>10} "
+    f"{'difference':>9}"
+)
+
+
+@dataclass
+class Piece:
+    """One command of `autobatch search`: a case's search, or a part of its grid."""
+
+    case: str
+    request: dict[str, Any]
+    """Of the job: as `autobatch.job.request.Job` has it."""
+    part: str = ""
+    """`KEY=VALUE` of a part of the grid; empty: the search."""
+    wall_s: float = 0.0
+    answer: dict[str, Any] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name in a file's."""
+        return "-".join((self.case.replace(":", "-"), self.part.replace("=", "-") or "search"))
+
+    @property
+    def options(self) -> list[str]:
+        """Options of `autobatch search`."""
+        asked = self.request
+        sizes = ["--gpu-memory", str(asked["gpu_memory_bytes"])] if asked["gpu_memory_bytes"] else []
+        settings = [word for kind in ("fix", "search") for one in asked[kind] for word in (f"--{kind}", one)]
+        return ["--model", asked["model"], "--sampler", asked["sampler"], *sizes, *settings]
+
+    @property
+    def probes_s(self) -> list[float]:
+        """Seconds of each probe that was no confirmation."""
+        return [trial["probe_s"] for trial in self.trials if trial["stage"] == "search"]
+
+    @property
+    def chosen(self) -> dict[str, Any] | None:
+        """What it chose, with its measurements."""
+        return self.answer.get("chosen")
+
+    @property
+    def samples_per_s(self) -> float:
+        """Of what it chose, confirmed; 0 where it chose nothing."""
+        return float(self.chosen["measurements"]["samples_per_s"]) if self.chosen else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended by itself."""
+        return self.chosen is not None and not self.answer["interrupted"] and "budget" not in self.answer["stopped"]
+
+
+def pieces_of(case: str, options: argparse.Namespace) -> list[Piece]:
+    """Return the search of a case, then the parts of its grid."""
+    key, _, values = options.split.partition("=")
+    model, _, card = case.partition(":")
+    common = {"model": model, "gpu_memory_bytes": parse_bytes(card) if card else None, "search": ()}
+    search = {**common, "sampler": "structured", "fix": options.fix, "search": (options.split,)}
+    parts = [f"{key}={value}" for value in values.split(",")]
+    grid = [Piece(case, {**common, "sampler": "grid", "fix": (*options.fix, part)}, part) for part in parts]
+    return [Piece(case, search), *grid]
+
+
+def best_of(grid: Sequence[Piece]) -> Piece:
+    """Return the part of a grid that found the fastest, confirmed."""
+    return max(grid, key=lambda part: part.samples_per_s)
+
+
+def row_of(search: Piece, grid: Sequence[Piece], compared: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a case came to, as far as its pieces ran."""
+    grid_s = sum(sum(part.probes_s) for part in grid)
+    imports_s = search.wall_s - search.answer.get("probe_seconds", 0.0)
+    return {
+        "case": search.case,
+        "search": _told(search),
+        "grid": _told(best_of(grid)),
+        "parts": [{"part": part.part, "wall_s": part.wall_s, "complete": part.complete} for part in grid],
+        "grid_probes": sum(len(part.probes_s) for part in grid),
+        "grid_s": imports_s + grid_s,
+        "share_of_grid": search.wall_s / (imports_s + grid_s) if grid_s else None,
+        "compared": compared or {},
+    }
+
+
+def _told(piece: Piece) -> dict[str, Any]:
+    answer = piece.answer
+    return {
+        "wall_s": piece.wall_s,
+        "probe_s": answer.get("probe_seconds"),
+        "probes": answer.get("probes"),
+        "stopped": answer.get("error") or answer.get("stopped"),
+        "failures": answer.get("failures"),
+        "samples_per_s": piece.samples_per_s,
+        "chosen": (piece.chosen or {}).get("configuration"),
+    }
+
+
+def ok(row: dict[str, Any]) -> bool:
+    """Tell whether a case is as it should be: a choice as good as the grid's, for a tenth of its time."""
+    whole = all(part["complete"] for part in row["parts"])
+    return whole and row["share_of_grid"] <= GRID_SHARE and bool(row["compared"].get("within"))
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    search, grid = row["search"], row["grid"]
+    difference = row["compared"].get("rel_difference")
+    share = row["share_of_grid"]
+    figures = f"{search['wall_s']:8.0f} {row['grid_s']:8.0f} {'-' if share is None else f'{share:.1%}':>7}"
+    speed = f"{search['samples_per_s']:10.2f} {grid['samples_per_s']:10.2f}"
+    behind = "-" if difference is None else f"{difference:+.1%}"
+    probes = f"{search['probes'] or 0:7} {row['grid_probes']:6}"
+    whole = "" if all(part["complete"] for part in row["parts"]) else " the grid is not complete"
+    return f"{row['case']:36} {probes} {figures} {speed} {behind:>9}{whole}"

@@ -1,0 +1,127 @@
+"""A grid in parts on several cards: its pieces, who takes them, and what a case came to."""
+
+import json
+import threading
+
+import pytest
+
+from benchmarks import grid, processes
+from benchmarks.common import Deadline
+from benchmarks.grid_pieces import Piece, line, ok, pieces_of, row_of
+
+WORDS = [
+    "--case",
+    "kobart:24GiB",
+    "--split",
+    "optim=adafactor,adamw_8bit",
+    "--fix",
+    "precision=bf16",
+    "--seconds",
+    "99",
+]
+
+
+@pytest.fixture
+def pieces():
+    options = grid.command().parse_args(WORDS)
+    return pieces_of(options.case[0], options)
+
+
+def answered(piece, samples_per_s, *, probe_s, stopped="every configuration has been tried", **chosen):
+    measurements = {"samples_per_s": samples_per_s}
+    piece.answer = {
+        "chosen": {"configuration": chosen, "measurements": measurements},
+        "interrupted": False,
+        "stopped": stopped,
+        "probes": len(probe_s) + 1,
+        "probe_seconds": sum(probe_s) + 20.0,
+    }
+    confirmation = {"stage": "confirm", "probe_s": 20.0}
+    piece.trials = [confirmation, *({"stage": "search", "probe_s": one} for one in probe_s)]
+    return piece
+
+
+def test_a_case_is_a_search_and_a_part_of_the_grid_for_each_value(pieces):
+    search, *parts = pieces
+    common = ["--gpu-memory", str(24 << 30), "--fix", "precision=bf16"]
+    assert search.options == [
+        *("--model", "kobart", "--sampler", "structured"), *common, "--search", "optim=adafactor,adamw_8bit",
+    ]  # fmt: skip
+    assert [part.options[-1] for part in parts] == ["optim=adafactor", "optim=adamw_8bit"]
+    assert all(part.options[3] == "grid" for part in parts)
+    assert len({piece.name for piece in pieces}) == 3
+
+
+def test_the_grids_seconds_are_its_probes_and_one_import(pieces):
+    search, one, other = pieces
+    answered(search, 500.0, probe_s=[5.0, 5.0]).wall_s = 45.0  # 15 s of imports
+    answered(one, 490.0, probe_s=[100.0, 200.0])
+    answered(other, 505.0, probe_s=[200.0])
+
+    row = row_of(search, [one, other], {"within": True, "rel_difference": -0.01})
+
+    assert row["grid_s"] == 515.0
+    assert row["grid"]["samples_per_s"] == 505.0
+    assert row["share_of_grid"] == pytest.approx(45 / 515)
+    assert ok(row)
+    assert "8.7%" in line(row)
+
+
+@pytest.mark.parametrize(
+    ("compared", "stopped", "wall_s"),
+    [
+        ({"within": False}, "every configuration has been tried", 45.0),
+        ({}, "every configuration has been tried", 45.0),
+        ({"within": True}, "the budget is used up", 45.0),
+        ({"within": True}, "every configuration has been tried", 70.0),
+    ],
+)
+def test_a_case_must_be_complete_as_good_and_quick(pieces, compared, stopped, wall_s):
+    search, *parts = pieces
+    answered(search, 500.0, probe_s=[10.0]).wall_s = wall_s
+    for part in parts:
+        answered(part, 500.0, probe_s=[250.0], stopped=stopped)
+    assert not ok(row_of(search, parts, compared))
+
+
+def test_what_did_not_run_is_said(pieces):
+    search, *parts = pieces
+    row = row_of(search, parts, None)
+    assert not ok(row)
+    assert "not complete" in line(row)
+
+
+def test_every_card_takes_the_next_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "cores_of", lambda count: [grid.os.sched_getaffinity(0)] * count)
+    both = threading.Barrier(2, timeout=30)  # two at a time, or it breaks
+    devices = []
+
+    def call(device):
+        devices.append(device)
+        both.wait()
+
+    kept = []
+    grid.Cards(2, tmp_path, Deadline(1000.0), lambda: kept.append(1)).run([call] * 4)
+    assert sorted(devices) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert len(kept) == 4
+
+
+def test_nothing_is_begun_when_the_time_is_short(tmp_path):
+    called = []
+    grid.Cards(1, tmp_path, Deadline(grid.LEAST_S - 1), lambda: None).run([called.append])
+    assert called == []
+
+
+def test_a_piece_keeps_its_answer_and_its_trials(tmp_path, monkeypatch, pieces):
+    def run(words, seconds):
+        asked.append((words[2], seconds))
+        told = {"chosen": None} if words[2] == "search" else [{"stage": "search", "probe_s": 3.0}]
+        return processes.Done(0, json.dumps(told), "", timed_out=False)
+
+    asked: list = []
+    monkeypatch.setattr(processes, "run", run)
+    piece: Piece = pieces[0]
+    grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(piece, "cuda:0")
+    assert asked == [("search", 200.0), ("trials", grid.LIST_S)]
+    assert (piece.answer, piece.probes_s) == ({"chosen": None}, [3.0])
+    assert not piece.complete
