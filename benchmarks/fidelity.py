@@ -2,10 +2,12 @@
 
     python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--seconds S] [--json FILE]
 
-Each configuration is probed, frozen, and trained by `examples/train.py` twice, on random tokens with the preset's
-spread of lengths (or on `--data`). The set is so small that a run sees all of it, the longest sample, too. The error of
-s/step is held against 6 % or 1.5 times the difference of the two real runs, where that is larger; that of the peak
-against 2 % of the highest that a real run came to. A run that dies on what the probe called safe is `unsafe`.
+Each configuration is trained by `examples/train.py`, probed as a search does, and trained again, on random tokens with
+the preset's spread of lengths (or on `--data`). The set is so small that a run sees all of it, the longest sample, too.
+A real run has `--steps` after the first 50, in which its memory still grows with every new length, and which take
+longer: `whole` has them. The error of s/step is held against 6 % or 1.5 times the difference of the two real runs,
+where that is larger; that of the peak against 2 % of the highest that a real run came to. A run that dies on what the
+probe called safe is `unsafe`.
 """
 
 from __future__ import annotations
@@ -13,22 +15,23 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from autobatch.export.chosen import Chosen
 from autobatch.export.frozen import save
+from autobatch.isolation.parent import PreloadedParent
+from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.job.space import wishes
 from autobatch.machine import fingerprint
-from autobatch.request import Limits, Plan, ProbeRequest
+from autobatch.machine.gpus import open_device
+from autobatch.request import Limits, NullJournal, Plan
 from autobatch.settings import ALLOCATOR, EXPANDABLE, Configuration, Scalar
 from autobatch.units import parse_bytes
-from autobatch.verdict import Measurements
+from autobatch.verdict import Kind, Measurements
 from autobatch.workload import data, presets
 from autobatch.workload.spec import Workload
 from benchmarks import forks
@@ -43,9 +46,14 @@ EPOCH_SHARE = 0.25
 """Samples of the data set, as a share of those that a real run trains on: it meets the longest about four times."""
 START_S = 8.0
 """A real run takes about as long to start and to end, its steps apart."""
+SETTLING_STEPS = 50
+"""Of a real run, not timed: the allocator's segments grow."""
 LEAST_S = 20.0
 """With less time left no configuration is begun."""
-HEADER = f"{'configuration':30} {'verdict':10} {'probe s':>7} {'probed':>9} {'real':>9}    error    floor     peak"
+HEADER = (
+    f"{'configuration':30} {'verdict':10} {'probe s':>7} {'probed':>9} {'real':>9} {'whole':>9}"
+    f"{'error':>9}{'floor':>9}{'peak':>9}"
+)
 
 
 def _settings(micro_batch: int, accumulation: int, **more: Scalar) -> dict[str, Scalar]:
@@ -66,6 +74,7 @@ CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
     "t5-20x1-tf32": (_T5, _settings(20, 1, precision="tf32")),
     "t5-40x1-tf32-checkpointing": (_T5, _settings(40, 1, precision="tf32", **_CHECKPOINTING)),
     "llama-4x1-lora": (_LLAMA, _settings(4, 1, **_LORA)),
+    "llama-4x1-nf4": (_LLAMA, _settings(4, 1, **_QLORA)),
     "llama-8x1-nf4": (_LLAMA, _settings(8, 1, **_QLORA)),
     "llama-4x1-nf4-checkpointing": (_LLAMA, _settings(4, 1, **_QLORA, **_CHECKPOINTING)),
     "llama-4x2-nf4-checkpointing": (_LLAMA, _settings(4, 2, **_QLORA, **_CHECKPOINTING)),
@@ -77,28 +86,20 @@ CONFIGS: Mapping[str, tuple[str, dict[str, Scalar]]] = {
 DEFAULT = tuple(name for name in CONFIGS if name != "demo-8x2")
 
 
-class Outcome(NamedTuple):
-    """What a probe came to."""
-
-    kind: str
-    measurements: Measurements
-    seconds: float
-    note: str
-    """What went wrong, where it is more than that the configuration does not fit."""
-
-
 @dataclass
 class Row:
     """One configuration."""
 
     config: str
-    verdict: str
-    probe_s: float
+    verdict: str = ""
+    probe_s: float = 0.0
     probed_step_s: float | None = None
     probed_rel_error: float | None = None
     probed_peak_bytes: int | None = None
     steps_timed: int | None = None
     real_step_s: list[float] = field(default_factory=list)
+    whole_step_s: list[float] = field(default_factory=list)
+    """The same with the first steps."""
     real_peak_bytes: list[int] = field(default_factory=list)
     left_out: int = 0
     """Real runs for which there was no time."""
@@ -156,71 +157,81 @@ def workload_of(preset: str, configuration: Configuration, path: Path | None, st
     return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
 
 
-def probe(request: ProbeRequest) -> Outcome:
-    """Run the probe in a fork of this process, as a search runs it in a fork of its preloaded parent."""
-    folder = Path(request.folder)
-    (folder / "request.json").write_text(request.to_json())
-    begun, log = time.monotonic(), folder / "log.txt"
-    forks.in_fork(partial(_run_child, request.folder), log, request.plan.max_seconds)
-    seconds, written = time.monotonic() - begun, folder / "outcome.json"
-    if not written.exists():
-        return Outcome("no_verdict", Measurements(), seconds, forks.tail(log) or "it said nothing")
-    told = json.loads(written.read_text())
-    flags = [name for name, holds in told.get("flags", {}).items() if holds]
-    error = told.get("error", {"type": "ok", "message": ""})
-    # what does not fit is an answer, any other failure is one of ours
-    note = "" if "OutOfMemory" in error["type"] else error["message"][-400:]
-    return Outcome(",".join(flags) or error["type"], Measurements.from_dict(told["measurements"]), seconds, note)
+class Comparison:
+    """One configuration, trained and probed on one device.
 
+    Args:
+        name: in `CONFIGS`.
+        options: of the command line.
+        parent: probes are forked from it, as those of a search.
+        deadline: nothing is begun that would end after it.
 
-def _run_child(folder: str) -> None:
-    from autobatch.probe import child
+    """
 
-    child.main(folder)
+    def __init__(self, name: str, options: argparse.Namespace, parent: PreloadedParent, deadline: Deadline) -> None:
+        self.row, self._options, self._parent, self._deadline = Row(name), options, parent, deadline
+        preset, settings = CONFIGS[name]
+        chosen = {**settings, "dataloader_num_workers": options.workers, **wishes(options.set, [], None).fix}
+        self._configuration = Configuration(chosen)
+        self._workload = workload_of(preset, self._configuration, options.data, options.steps)
+        self._limits = Limits(device_bytes=options.gpu_memory)
 
+    def run(self) -> Row:
+        """Train, probe and train again; what goes wrong is in the row."""
+        before = self._options.repeats // 2
+        with TemporaryDirectory() as folder:
+            for repeat in range(before):
+                self._train(Measurements(), Path(folder, f"real-{repeat}"))
+            found = self._probe(Path(folder, "probe"))
+            if self.row.verdict == Kind.OK:
+                for repeat in range(before, self._options.repeats):
+                    self._train(found, Path(folder, f"real-{repeat}"))
+        self.row.unsafe = self.row.verdict == Kind.OK and "out of memory" in self.row.note.lower()
+        return self.row
 
-def compare(name: str, options: argparse.Namespace, machine: Mapping[str, Any], deadline: Deadline) -> Row:
-    """Probe a configuration, then train with it; what goes wrong is in the row."""
-    preset, settings = CONFIGS[name]
-    configuration = Configuration(
-        {**settings, "dataloader_num_workers": options.workers, **wishes(options.set, [], None).fix}
-    )
-    workload = workload_of(preset, configuration, options.data, options.steps)
-    limits, plan = Limits(device_bytes=options.gpu_memory), Plan(options.purpose, min(PROBE_S, deadline.left_s))
-    with TemporaryDirectory() as folder:
-        kind, found, seconds, note = probe(ProbeRequest(workload, configuration, plan, limits, options.device, folder))
-        row = Row(name, kind, seconds, note=note)
-        if kind != "ok":
-            return row
+    def _probe(self, folder: Path) -> Measurements:
+        row, device = self.row, self._options.device
+        gpu = open_device(int(device.partition(":")[2] or 0)) if device != "cpu" else None
+        plan = Plan(self._options.purpose, max(1.0, min(PROBE_S, self._deadline.left_s)))
+        with ProbeRunner(
+            self._workload, device=device, limits=self._limits, work_dir=folder, gpu=gpu, parent=self._parent
+        ) as runner:
+            verdict = runner.run(self._configuration, plan, NullJournal())
+        found = verdict.measurements
+        row.verdict, row.probe_s = str(verdict.kind), verdict.duration_s
         row.probed_step_s, row.probed_rel_error = found.step_s, found.micro_step_rel_error
         row.probed_peak_bytes, row.steps_timed = found.device_peak_used_bytes, found.steps_timed
-        best = Path(folder, "best.yaml")
-        save(Chosen("fidelity", None, configuration, found, workload, machine, limits), best)
-        for repeat in range(options.repeats):
-            _train(row, best, options.steps, Path(folder, f"real-{repeat}"), deadline)
-    return row
+        if verdict.kind not in (Kind.OK, Kind.CUDA_OOM_TRAIN, Kind.CUDA_OOM_EVAL, Kind.OVER_LIMIT):
+            row.note += str(verdict.evidence)[-400:]  # what does not fit is an answer, any other failure is one of ours
+        return found
 
+    def _train(self, promised: Measurements, place: Path) -> None:
+        row, steps = self.row, self._options.steps + SETTLING_STEPS
+        known = row.real_step_s[-1] if row.real_step_s else row.probed_step_s or 0.0
+        if not self._deadline.allows(START_S + steps * known):
+            row.left_out += 1
+            return
+        best, log, figures = (place.with_suffix(kind) for kind in (".yaml", ".log", ".json"))
+        machine = fingerprint.read(self._options.device).to_dict()
+        save(Chosen("fidelity", None, self._configuration, promised, self._workload, machine, self._limits), best)
+        status = forks.train(best, log, self._deadline.left_s, steps=steps, figures=figures)
+        if status == 0:
+            self._note(json.loads(figures.read_text()))
+        else:
+            row.note += "timed out" if status is None else forks.tail(log)
 
-def _train(row: Row, best: Path, steps: int, place: Path, deadline: Deadline) -> None:
-    expected = steps * (row.probed_step_s or 0.0)
-    if not deadline.allows(START_S + expected):
-        row.left_out += 1
-        return
-    log, figures = place.with_suffix(".log"), place.with_suffix(".json")
-    status = forks.train(best, log, deadline.left_s, steps=steps, figures=figures)
-    if status == 0:
-        real = json.loads(figures.read_text())
-        row.real_step_s.append(real["step_s"])
-        row.real_peak_bytes.append(real["device_peak_used_bytes"])
-        return
-    row.note = "timed out" if status is None else forks.tail(log)
-    row.unsafe = "out of memory" in row.note.lower()
+    def _note(self, real: dict[str, Any]) -> None:
+        times = real["step_times"]
+        self.row.whole_step_s.append(statistics.fmean(times))
+        self.row.real_step_s.append(statistics.fmean(times[-self._options.steps :]))
+        self.row.real_peak_bytes.append(real["device_peak_used_bytes"])
 
 
 def line(row: Row) -> str:
     """Return a row of the table."""
     real = statistics.fmean(row.real_step_s) if row.real_step_s else None
-    seconds = " ".join(f"{'-' if value is None else f'{value:.4f}':>9}" for value in (row.probed_step_s, real))
+    whole = statistics.fmean(row.whole_step_s) if row.whole_step_s else None
+    seconds = " ".join(f"{'-' if value is None else f'{value:.4f}':>9}" for value in (row.probed_step_s, real, whole))
     shares = " ".join(
         f"{'-' if value is None else f'{value:+.1%}':>8}" for value in (row.step_error, row.floor, row.peak_error)
     )
@@ -260,19 +271,30 @@ def command() -> argparse.ArgumentParser:
 def main() -> int:
     """Compare every configuration and print the table."""
     options = command().parse_args()
-    deadline, record = Deadline(options.seconds), Record(options.json, "benchmarks.fidelity")
-    machine = fingerprint.read(options.device).to_dict()
-    forks.import_once()
-    rows: list[Row] = []
-    for name in options.configs:
-        if not deadline.allows(LEAST_S):
-            print(f"{name:30} left out: the time is up")
-            continue
-        rows.append(compare(name, options, machine, deadline))
-        print(line(rows[-1]), flush=True)
-        record.keep(steps=options.steps, **summary(rows), rows=[row.to_dict() for row in rows])
+    deadline, record, rows = Deadline(options.seconds), Record(options.json, "benchmarks.fidelity"), []
+    with TemporaryDirectory() as folder:
+        parent = PreloadedParent(Path(folder), bare=False, modules=(ENTRY.partition(":")[0],))
+        try:
+            parent.start()
+            forks.import_once()  # beside the parent's own imports
+            parent.ensure()
+            for row in compared(options, parent, deadline):
+                rows.append(row)
+                print(line(row), flush=True)
+                record.keep(steps=options.steps, **summary(rows), rows=[row.to_dict() for row in rows])
+        finally:
+            parent.close()
     print(f"\n{HEADER}", *map(line, rows), json.dumps(summary(rows)), sep="\n")
     return 0 if rows and summary(rows)["ok"] else 1
+
+
+def compared(options: argparse.Namespace, parent: PreloadedParent, deadline: Deadline) -> Iterator[Row]:
+    """Yield the row of every configuration for which there is time."""
+    for name in options.configs:
+        if deadline.allows(LEAST_S):
+            yield Comparison(name, options, parent, deadline).run()
+        else:
+            print(f"{name:30} left out: the time is up")
 
 
 if __name__ == "__main__":

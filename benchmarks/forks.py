@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import sys
@@ -24,6 +25,8 @@ def import_once() -> None:
 
     for name, reason in import_libraries().items():
         print(f"not imported: {name}: {reason}", file=sys.stderr)
+    gc.collect()
+    gc.freeze()  # as in a probe: to look through all that was imported stops a training for half a second
 
 
 def in_fork(function: Callable[[], object], log: Path, timeout_s: float) -> int | None:

@@ -19,6 +19,8 @@ from autobatch.request import Journal
 
 _GROUP_POLL_S = 0.05
 _SLOW_S = 0.25
+_CARD_S = 0.5
+"""The driver takes milliseconds to answer, in which it may keep the probe waiting."""
 _JOURNAL_S = 1.0
 _OOM_GRACE_S = 6.0
 """A DataLoader notices a dead worker within 5 s; after this a probe that lost a process is ended."""
@@ -90,7 +92,7 @@ class Watch:
         self._hang_s = hang_s
         self._progress_ns = 0
         self._work = (self._began, 0)
-        self._next_slow = self._next_journal = 0.0
+        self._next_slow = self._next_card = self._next_journal = 0.0
         self._ours = cgroups.read().memory
         self.seen.heartbeat_at = self.seen.active_at = self._began
 
@@ -153,7 +155,8 @@ class Watch:
         self._read_progress(now)
         self._read_work(now, tree)
         self._read_children()
-        if self._device is not None:
+        if self._device is not None and now >= self._next_card:
+            self._next_card = now + _CARD_S
             self.seen.device_used_bytes = self._device.sample(tree)
 
     def _read_progress(self, now: float) -> None:

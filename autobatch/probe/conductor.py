@@ -81,13 +81,18 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self,
         args: TrainingArguments,  # noqa: ARG002 - as the library calls it
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002 - as the library calls it
+        control: TrainerControl,
         **_: Any,  # noqa: ANN401 - as the library calls it
     ) -> None:
-        """Show that it moves; where gradients accumulate, one micro-step is warm-up enough."""
+        """Show that it moves; where gradients accumulate, one micro-step is warm-up enough, and any may be the last."""
+        begun = time.perf_counter()
         self.progress.beat()
-        if state.global_step == WORST_STEPS and self.recorder.timing_since is None:
+        if self.recorder.timing_since is not None:
+            control.should_training_stop |= self._timed_enough()
+        elif state.global_step == WORST_STEPS:
             self._begin_timing()
+            return
+        self.recorder.exclude(time.perf_counter() - begun)
 
     def on_step_end(
         self,

@@ -16,6 +16,9 @@ FEWEST_TIMED = 3
 """Micro-steps below which there is no interval."""
 FEWEST_WARM = 8
 """Micro-steps below which none is taken for warm-up."""
+STRETCHES = 8
+"""Of the time, whose means tell whether the machine drifts: on a shared host a slow second is followed by another."""
+FEWEST_IN_STRETCH = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     """Estimate the mean micro-step of an epoch from some, by regression of time on the cost of the padded batch.
 
     The batches timed have another mean cost than the epoch's; the line through them takes that out, and its residuals
-    are what is left of doubt. The slope is held between 0 and proportional. Stalls and warm-up are left out.
+    are what is left of doubt, more so where they drift. The slope is held between 0 and proportional. Stalls and
+    warm-up are left out.
 
     Args:
         seconds: wall clock of each micro-step.
@@ -72,7 +76,7 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     n = len(y)
     spread = float(((x - x.mean()) ** 2).sum())
     sigma = sqrt(float((_residuals(y, x) ** 2).sum()) / max(1, n - (2 if spread else 1)))
-    error = sigma * sqrt(1 / n + (at**2 / spread if spread else 0.0))
+    error = sigma * sqrt(1 / n + (at**2 / spread if spread else 0.0)) * sqrt(_drift(_residuals(y, x)))
     return Estimate(value, student_975(n - 2) * error, n, int((~kept).sum()))
 
 
@@ -114,12 +118,25 @@ def _warm_up(residuals: NDArray[np.float64]) -> int:
     return min(range(len(residuals) // 2 + 1), key=error)
 
 
+def _drift(residuals: NDArray[np.float64]) -> float:
+    """Return by what the variance of the mean exceeds that of as many independent residuals (batch means); 1 at least.
+
+    Source: Law, Simulation Modeling and Analysis, 9.5.3.
+    """
+    size = len(residuals) // STRETCHES
+    if size < FEWEST_IN_STRETCH:
+        return 1.0
+    means = residuals[-size * STRETCHES :].reshape(STRETCHES, size).mean(axis=1)
+    each = float(residuals.var(ddof=1))
+    return max(1.0, size * float(means.var(ddof=1)) / each) if each else 1.0
+
+
 @dataclass(frozen=True)
 class Rule:
     """When timing has gone on for long enough.
 
     It ends when the 95 % interval's half width is below `precision` of the estimate, but not before `fewest`
-    micro-steps and `shortest_s`, and at the latest after `longest_s`.
+    micro-steps and `shortest_s`, and at the latest where another micro-step would end after `longest_s`.
     """
 
     precision: float
@@ -129,7 +146,7 @@ class Rule:
 
     def enough(self, current: Estimate, elapsed_s: float) -> bool:
         """Tell whether to stop."""
-        if elapsed_s >= self.longest_s:
+        if elapsed_s + current.seconds > self.longest_s:
             return True
         settled = current.timed >= self.fewest and elapsed_s >= self.shortest_s
         return settled and current.rel_error <= self.precision

@@ -20,7 +20,7 @@ from autobatch.verdict import Kind
 
 LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
 """Settings that later stages decide."""
-FIRST_WORKERS, FIRST_EVAL_BATCH = 4, 8
+FIRST_WORKERS, FIRST_EVAL_BATCH = 2, 8
 LARGEST_FRUITLESS = 5
 """Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
 LARGEST_ODD_FAILURES = 3
