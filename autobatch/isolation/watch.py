@@ -19,7 +19,7 @@ from autobatch.request import Journal
 
 _GROUP_POLL_S = 0.05
 _SLOW_S = 0.25
-_CARD_S = 0.5
+_CARD_S = 2.0
 """The driver takes milliseconds to answer, in which it may keep the probe waiting."""
 _JOURNAL_S = 1.0
 _OOM_GRACE_S = 6.0

@@ -18,8 +18,8 @@ WARM_UP_STEPS = 1
 """Typical steps before timing begins at the latest; the worst case has warmed up most already."""
 LOOK_EVERY_S = 0.1
 """Seconds of timing between looks at the estimate, which cost time themselves."""
-CARD_EVERY_S = 1.0
-"""The same for the card: the driver takes milliseconds to answer, and the launches after them are slower."""
+CARD_EVERY_S = 5.0
+"""The same for the card: the driver takes up to 25 ms to answer, and the launches after them are slower."""
 _BEYOND_DOUBT = 2.0
 """A probe is hopeless when even so many half widths of the 95 % interval do not bring it to the threshold."""
 
@@ -128,6 +128,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
             self.energy_j = energy - self._energy_before_j
 
     def _begin_timing(self) -> None:
+        self.meter.synchronize()
         self._asked = time.monotonic()
         self._energy_before_j = self.meter.energy_j()
         self.recorder.begin_timing()

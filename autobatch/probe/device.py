@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +19,8 @@ from autobatch.machine.memory import host_limit
 from autobatch.request import ProbeRequest
 
 T = TypeVar("T")
+Moment = Callable[[], float | None]
+"""Returns when the device came to it, in seconds of `time.perf_counter`; None while it has not."""
 
 LIBRARIES_BYTES = 700 * 2**20
 """What kernels and libraries add to a fresh context while training runs: about 1.2 GiB in all on an H100."""
@@ -74,6 +77,9 @@ class Meter(Protocol):
     def synchronize(self) -> None:
         """Wait until all work is done."""
 
+    def moment(self) -> Moment:
+        """Mark the end of the work so far, without waiting for it."""
+
     def energy_j(self) -> float | None:
         """Return a counter of energy; None where there is none."""
 
@@ -95,6 +101,13 @@ def _told(ask: Callable[[], T]) -> T | None:
     return None
 
 
+def _event() -> Any:  # noqa: ANN401 - torch's own is not typed
+    """Return an event at the end of the stream."""
+    event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
 class CudaMeter:
     """The one visible CUDA card.
 
@@ -107,6 +120,7 @@ class CudaMeter:
         self._nvml: Device | None = _told(lambda: open_device(0))
         self._cap = cap_bytes
         self._others = self._card_used() or 0
+        self._zero: tuple[Any, float] | None = None
         self.total_bytes = 0
         self.card: str | None = None
 
@@ -149,6 +163,19 @@ class CudaMeter:
     def synchronize(self) -> None:
         """Wait for every kernel."""
         torch.cuda.synchronize(0)
+
+    def moment(self) -> Moment:
+        """Mark the end of the work so far: an event in the stream, whose time the card itself takes."""
+        zero, began_s = self._zero = self._zero or self._now()
+        event = _event()
+        return lambda: began_s + zero.elapsed_time(event) / 1000 if event.query() else None
+
+    @staticmethod
+    def _now() -> tuple[Any, float]:
+        """Return an event of now, when all work is done, and its time."""
+        event = _event()
+        event.synchronize()
+        return event, time.perf_counter()
 
     def energy_j(self) -> float | None:
         """Return the card's energy counter."""
@@ -194,6 +221,11 @@ class HostMeter:
 
     def synchronize(self) -> None:
         """Do nothing: the CPU is never ahead of us."""
+
+    def moment(self) -> Moment:
+        """Return this moment."""
+        now = time.perf_counter()
+        return lambda: now
 
     def energy_j(self) -> float | None:
         """Return None: the host does not count it for one process."""

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 import torch
 
+from autobatch.probe.device import Moment
 from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
 
 LEAST_SHARE = 0.1
 """Share of a micro-step and the optimizer's step that stays the former's, should the latter's usual time be longer."""
+
+
+@dataclass(frozen=True)
+class _MicroStep:
+    """One that the device may be at still, and what its time will hold beside forward and backward."""
+
+    end: Moment
+    cost: float
+    wait_s: float | None
+    """For the loader; None where it is not the first of its step."""
+    holds_optimizer: bool
+    excluded_s: float
 
 
 @dataclass
@@ -22,7 +36,7 @@ class Recorder:
     What the first micro-step of a step waited for the loader, and what the optimizer took before it, is kept apart.
 
     Attributes:
-        costs: of every micro-batch to come, in order.
+        costs: of every micro-batch to come, in order; those beyond cost as expected.
         expected_cost: mean over the epoch.
 
     """
@@ -38,6 +52,7 @@ class Recorder:
     timing_since: float | None = None
     evaluation_since: float | None = None
     """When the first evaluation batch, loaded, was begun."""
+    _running: deque[_MicroStep] = field(default_factory=deque)
     _done: int = 0
     _last: float = 0.0
     _wait: float | None = None
@@ -45,7 +60,8 @@ class Recorder:
     _excluded: float = 0.0
 
     def begin_timing(self) -> None:
-        """Leave out everything so far."""
+        """Leave out everything so far; the device is done with it."""
+        self._settle()
         for times in (self.micro_steps, self.micro_costs, self.waits):
             times.clear()
         self._last = self.timing_since = time.perf_counter()
@@ -56,24 +72,32 @@ class Recorder:
         self._wait = seconds
         self.waits.append(seconds)
 
-    def micro_step(self, loss: torch.Tensor) -> None:
-        """Note that forward and backward of a micro-batch are done on the device."""
-        now = time.perf_counter()
-        seconds = now - self._last - self._excluded
-        if self._wait is not None:
-            seconds -= self._wait
-            self._wait = None
-            if self._optimizer_within:
-                seconds = max(seconds - self.optimizer_step_s, LEAST_SHARE * seconds)
-        self._optimizer_within, self._excluded = True, 0.0
-        self.micro_steps.append(seconds)
-        self.micro_costs.append(self.costs[self._done])
-        self.losses.append(loss)
+    def micro_step(self, end: Moment, loss: torch.Tensor | None = None) -> None:
+        """Note that forward and backward of a micro-batch end at a moment of the device, which may be still to come."""
+        cost = self.costs[self._done] if self._done < len(self.costs) else self.expected_cost
+        self._running.append(_MicroStep(end, cost, self._wait, self._optimizer_within, self._excluded))
+        self._wait, self._optimizer_within, self._excluded = None, True, 0.0
+        if loss is not None:
+            self.losses.append(loss)
         self._done += 1
-        self._last = now
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take the times of the micro-steps that the device is done with."""
+        while self._running and (at := self._running[0].end()) is not None:
+            done = self._running.popleft()
+            seconds = at - self._last - done.excluded_s
+            if done.wait_s is not None:
+                seconds -= done.wait_s
+                if done.holds_optimizer:
+                    seconds = max(seconds - self.optimizer_step_s, LEAST_SHARE * seconds)
+            self.micro_steps.append(seconds)
+            self.micro_costs.append(done.cost)
+            self._last = at
 
     def optimizer_step(self) -> None:
         """Note that the optimizer's step is done on the device, where we waited for it."""
+        self._settle()
         now = time.perf_counter()
         self.optimizer_steps.append(now - self._last)
         self._last = now
@@ -106,6 +130,7 @@ class Recorder:
 
     def estimate(self) -> Estimate | None:
         """Return the estimate of a micro-step; None while there are too few."""
+        self._settle()
         if self.timing_since is None or len(self.micro_steps) < FEWEST_TIMED:
             return None
         return estimate(self.micro_steps, self.micro_costs, self.expected_cost)

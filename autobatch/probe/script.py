@@ -23,7 +23,7 @@ from autobatch.probe.device import Meter, open_meter, prepare_environment
 from autobatch.probe.measure import flags, measurements, partial
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
-from autobatch.probe.schedule import most_steps, parts
+from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import has_own_loader, make_material
 from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory
@@ -172,7 +172,7 @@ class ScriptProbe:
 
     def _session(self, trainer: Trainer, *, own_loader: bool) -> Session:
         material = make_material(self.request, trainer)
-        order = untold(material.order, most_steps(self.request)) if own_loader else material.order
+        order = untold(material.order) if own_loader else material.order
         recorder = Recorder(order.costs, order.expected_cost)
         planned = parts(self.request, self.started)
         planned = replace(planned, evaluates=planned.evaluates and len(material.evaluation) > 0)

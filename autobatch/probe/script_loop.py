@@ -18,9 +18,10 @@ from autobatch.probe.device import Meter, Peak, open_meter
 from autobatch.probe.measure import worker_bytes
 from autobatch.probe.order import WORST_STEPS, Cost, longest_batch
 from autobatch.probe.outcome import Progress, write_outcome
+from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_data import lengths
-from autobatch.probe.timing import FEWEST_TIMED, Estimate, estimate
+from autobatch.probe.timing import FEWEST_TIMED
 from autobatch.request import ProbeRequest
 from autobatch.settings import PIN_MEMORY, PREFETCH, WORKERS, Scalar
 from autobatch.verdict import Measurements
@@ -38,14 +39,14 @@ class LoopProbe:
     meter: Meter
     progress: Progress
     started: float = field(default_factory=time.monotonic)
-    seconds: list[float] = field(default_factory=list)
+    recorder: Recorder = field(default_factory=lambda: Recorder((), 1.0))
+    """Its micro-steps are optimizer steps here, all of the same cost as far as one knows."""
     wait_s: float = 0.0
     peak: Peak | None = None
-    loss: float | None = None
+    loss: Any = None
     worst_case: bool = False
     _asked: set[str] = field(default_factory=set)
     _steps: int = 0
-    _last: float = 0.0
 
     def setting(self, name: str, default: Scalar) -> Scalar:
         """Return the setting under test.
@@ -94,33 +95,32 @@ class LoopProbe:
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401 - a tensor or a number
         """Note an optimizer step; the process ends here once there are enough."""
-        self.meter.synchronize()
-        now = time.perf_counter()
+        self.recorder.micro_step(self.meter.moment())
+        begun = time.perf_counter()
+        self.loss = loss
         self._steps += 1
         self.progress.beat()
         if self._steps == WORST_STEPS:
             self._end_worst_case()
-        if self._steps == WORST_STEPS + WARM_UP_STEPS:
+        elif self._steps == WORST_STEPS + WARM_UP_STEPS:
+            self.meter.synchronize()
             self.wait_s = 0.0
-        if self._steps > WORST_STEPS + WARM_UP_STEPS:
-            self.seconds.append(now - self._last)
-        if self.seconds and len(self.seconds) % LOOK_EVERY == 0:
-            self.loss = float(loss.detach() if hasattr(loss, "detach") else loss) if loss is not None else None
+            self.recorder.begin_timing()
+        elif self._steps > WORST_STEPS and self._steps % LOOK_EVERY == 0:
             self._look()
-        self._last = time.perf_counter()
+        self.recorder.exclude(time.perf_counter() - begun)
 
     def _end_worst_case(self) -> None:
+        self.meter.synchronize()
         self.peak = self.meter.peak()
         self.meter.reset()
         self.progress.enter("typical")
 
-    def estimate(self) -> Estimate:
-        """Return the seconds of an optimizer step."""
-        return estimate(self.seconds, [1.0] * len(self.seconds), 1.0)
-
     def _look(self) -> None:
-        plan = parts(self.request, self.started)
-        if plan.rule.enough(self.estimate(), sum(self.seconds)) or time.monotonic() >= plan.deadline:
+        plan, current = parts(self.request, self.started), self.recorder.estimate()
+        if current is None:
+            return
+        if plan.rule.enough(current, self.recorder.elapsed_s) or time.monotonic() >= plan.deadline:
             self.end()
 
     def close(self) -> None:
@@ -130,7 +130,8 @@ class LoopProbe:
             UsageError: that is too little.
 
         """
-        if len(self.seconds) < FEWEST_TIMED:
+        self.meter.synchronize()
+        if self.recorder.estimate() is None:
             needed = WORST_STEPS + WARM_UP_STEPS + FEWEST_TIMED
             what = f"The loop ended after {self._steps} steps, and {needed} are needed to time it."
             raise UsageError(
@@ -157,7 +158,9 @@ class LoopProbe:
 
     def measured(self) -> Measurements:
         """Return all figures."""
-        current, configuration = self.estimate(), self.request.configuration
+        self.meter.synchronize()
+        current, configuration = self.recorder.estimate(), self.request.configuration
+        assert current is not None, "whoever ends it has looked"
         peaks = [peak for peak in (self.peak, self.meter.peak()) if peak is not None]
         return Measurements(
             micro_step_s=current.seconds / configuration.accumulation,
@@ -171,8 +174,8 @@ class LoopProbe:
             device_context_bytes=peaks[-1].context,
             allocation_retries=peaks[-1].retries,
             loader_worker_bytes=worker_bytes(),
-            loader_wait_fraction=min(1.0, self.wait_s / sum(self.seconds)),
-            loss=self.loss,
+            loader_wait_fraction=min(1.0, self.wait_s / sum(self.recorder.micro_steps)),
+            loss=None if self.loss is None else float(self.loss),
         )
 
 

@@ -31,7 +31,7 @@ class Recorder:
 @pytest.fixture
 def after_substep():
     def end(step, timing_since, elapsed_s):
-        silent = SimpleNamespace(beat=lambda: None, utilization=lambda: None, energy_j=lambda: None)
+        silent = SimpleNamespace(**dict.fromkeys(("beat", "utilization", "energy_j", "synchronize"), lambda: None))
         recorder, control = Recorder(timing_since, elapsed_s), TrainerControl()
         parts = Parts(evaluates=False, times=True, ends_longest=False, rule=RULE, deadline=float("inf"))
         conductor = Conductor(parts, recorder, silent, silent)

@@ -1,6 +1,7 @@
 """The memory of the device."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -136,3 +137,62 @@ def test_what_is_cached_does_not_hide_what_the_next_part_needs(card):
     assert meter.peak().reserved == 10e9
     meter.part_over()
     assert meter.peak().reserved == 5e9
+
+
+class Event:
+    """An event of a stream whose clock is turned by hand; what is recorded is reached `lag_ms` later."""
+
+    now_ms, lag_ms = 0.0, 0.0
+
+    def __init__(self, *, enable_timing):
+        assert enable_timing
+        self.at_ms = 0.0
+
+    def record(self):
+        self.at_ms = Event.now_ms + Event.lag_ms
+
+    def query(self):
+        return Event.now_ms >= self.at_ms
+
+    def synchronize(self):
+        Event.now_ms = max(Event.now_ms, self.at_ms)
+
+    def elapsed_time(self, other):
+        return other.at_ms - self.at_ms
+
+
+def test_a_moment_of_the_card_is_told_once_it_has_come(monkeypatch, card):  # noqa: ARG001 - stands behind torch.cuda
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: 100.0)
+    monkeypatch.setattr(Event, "lag_ms", 500.0)
+    meter = CudaMeter(None)
+
+    moment = meter.moment()
+    assert moment() is None
+    monkeypatch.setattr(Event, "now_ms", 1000.0)
+    assert moment() == pytest.approx(100.5)
+    later = meter.moment()
+    monkeypatch.setattr(Event, "now_ms", 2000.0)
+    assert later() - moment() == pytest.approx(0.5)
+
+
+def test_a_moment_of_the_host_has_come():
+    meter = HostMeter(None)
+    first = meter.moment()
+    assert first() <= meter.moment()()
+
+
+@pytest.mark.gpu
+def test_moments_have_the_time_of_the_cards_work():
+    meter = CudaMeter(None)
+    meter.start()
+    matrix = torch.randn(8192, 8192, device="cuda")
+    meter.synchronize()
+    before, begun = meter.moment(), time.perf_counter()
+    for _ in range(100):
+        matrix = matrix @ matrix / 8192
+    after, launched_s = meter.moment(), time.perf_counter() - begun
+    assert after() is None
+    meter.synchronize()
+    worked_s = time.perf_counter() - begun
+    assert launched_s < after() - before() == pytest.approx(worked_s, rel=0.1)

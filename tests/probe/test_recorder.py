@@ -29,7 +29,8 @@ def train(notes, clock, steps, *, optimizer=0.5, waited_for):
         notes.fetched(0.25)
         for _ in range(2):
             clock.turn(1.0)
-            notes.micro_step(torch.tensor(2.0))
+            now = clock.now
+            notes.micro_step(lambda now=now: now, torch.tensor(2.0))
         clock.turn(optimizer)
         if waited_for:
             notes.optimizer_step()
@@ -75,6 +76,27 @@ def test_a_micro_step_has_time_of_its_own_where_the_optimizers_usual_time_is_lon
 
     assert min(notes.micro_steps) > 0
     assert notes.estimate().seconds > 0
+
+
+def test_the_time_of_a_micro_step_is_the_devices(clock):
+    notes = Recorder((1.0, 2.0, 3.0), 1.0)
+    notes.begin_timing()
+    reached = {}
+    for number in range(3):  # launched at once
+        notes.micro_step(lambda number=number: reached.get(number))
+    assert notes.micro_steps == []
+    reached |= {0: 1.0, 1: 3.5}
+    clock.turn(10.0)
+    assert notes.estimate() is None
+    assert (notes.micro_steps, notes.micro_costs) == ([1.0, 2.5], [1.0, 2.0])
+
+
+def test_micro_batches_nobody_planned_cost_as_expected():
+    notes = Recorder((3.0,), 1.5)
+    notes.begin_timing()
+    for _ in range(3):
+        notes.micro_step(lambda: 0.0)
+    assert notes.micro_costs == [3.0, 1.5, 1.5]
 
 
 def test_there_is_no_estimate_before_timing(clock):
