@@ -51,20 +51,23 @@ PARTS: Mapping[str, Part] = {
     "live-kobart24": Part(_live(f"{_KOBART}:24GiB"), wanted_s=180, least_s=150, files=3),
     "live-t5": Part(_live(_T5), wanted_s=220, least_s=150, files=3),
     "live-t5-24": Part(_live(f"{_T5}:24GiB"), wanted_s=220, least_s=150, files=3),
-    "startup": Part(_module("startup", *_STARTUP, "--quantization", "none", *_ALL), wanted_s=280, least_s=150),
+    "startup": Part(
+        _module("startup", *_STARTUP, "--quantization", "none", "--cold", "2", *_ALL), wanted_s=280, least_s=150
+    ),
     "startup-nf4": Part(
-        _module("startup", *_STARTUP, "--quantization", "nf4", "--forks", "10", "--cold", "3", *_ALL),
+        _module("startup", *_STARTUP, "--quantization", "nf4", "--forks", "10", "--cold", "2", *_ALL),
         wanted_s=130,
         least_s=90,
     ),
-    "fidelity-small": Part(_fidelity("t5-20x1-tf32", "kobart-48-fp32", "mt5-16x1-nf4"), wanted_s=460, least_s=90),
-    "fidelity-large": Part(_fidelity("llama-8x1-nf4", "qwen3-8x1-nf4-checkpointing"), wanted_s=520, least_s=90),
-    "fidelity-launches": Part(_fidelity("kobart-48", "kobart-8x2", "llama-4x1-lora"), wanted_s=400, least_s=90),
+    "fidelity-small": Part(_fidelity("t5-20x1-tf32", "kobart-48-fp32", "mt5-16x1-nf4"), wanted_s=630, least_s=90),
+    "fidelity-large": Part(_fidelity("llama-8x1-nf4", "qwen3-8x1-nf4-checkpointing"), wanted_s=650, least_s=90),
+    "fidelity-launches": Part(_fidelity("kobart-48", "kobart-8x2"), wanted_s=240, least_s=90),
+    "fidelity-adapters": Part(_fidelity("llama-4x1-lora", "llama-4x1-nf4"), wanted_s=430, least_s=90),
     "fidelity24": Part(
-        _fidelity("kobart-16x3-tf32", "t5-40x1-tf32-checkpointing", "--gpu-memory", "24GiB"), wanted_s=380, least_s=90
+        _fidelity("kobart-16x3-tf32", "t5-40x1-tf32-checkpointing", "--gpu-memory", "24GiB"), wanted_s=470, least_s=90
     ),
     "fidelity24-large": Part(
-        _fidelity("llama-4x1-nf4-checkpointing", "--gpu-memory", "24GiB"), wanted_s=280, least_s=90
+        _fidelity("llama-4x1-nf4-checkpointing", "--gpu-memory", "24GiB"), wanted_s=350, least_s=90
     ),
     "probe_time": Part(
         _module("probe_time", "--model", "llama-3.2-korean-3b", "--micro-batch", "4", *_ALL), wanted_s=100, least_s=60
@@ -73,5 +76,5 @@ PARTS: Mapping[str, Part] = {
     "workers": Part(_module("workers", "--workers", "0,2,4,8,12", *_ALL), wanted_s=150, least_s=110),
     "classification": Part(_module("faults.classification", *_ALL), wanted_s=1300, least_s=60),
     "intruder": Part(_module("intruder", *_ALL), wanted_s=400, least_s=280),
-    "scripts": Part(_module("scripts", "--cases", "trl", "--gpu-memory", "24GiB", *_ALL), wanted_s=280, least_s=200),
+    "scripts": Part(_module("scripts", "--cases", "trl", "--gpu-memory", "24GiB", *_ALL), wanted_s=340, least_s=260),
 }

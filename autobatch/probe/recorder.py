@@ -17,13 +17,28 @@ LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
+class Fetch:
+    """The loader's making of a step's micro-batches."""
+
+    begun: float
+    ended: float
+    busy_until: Moment
+    """When the device was done with what it had been given before."""
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds in which the device had nothing else to do."""
+        return max(0.0, self.ended - max(self.begun, self.busy_until() or 0.0))
+
+
+@dataclass(frozen=True)
 class _MicroStep:
     """One that the device may be at still, and what its time will hold beside forward and backward."""
 
     end: Moment
     cost: float
-    wait_s: float | None
-    """For the loader; None where it is not the first of its step."""
+    fetch: Fetch | None
+    """None where it is not the first of its step."""
     holds_optimizer: bool
     excluded_s: float
 
@@ -33,7 +48,8 @@ class Recorder:
     """Moments of a training run. Times are seconds of `time.perf_counter`.
 
     A micro-step is the time from the end of the one before it, so that everything the Trainer does in between counts.
-    What the first micro-step of a step waited for the loader, and what the optimizer took before it, is kept apart.
+    For how long the device waited for the loader before the first micro-step of a step, and what the optimizer took
+    before that, is kept apart.
 
     Attributes:
         costs: of every micro-batch to come, in order; those beyond cost as expected.
@@ -55,7 +71,7 @@ class Recorder:
     _running: deque[_MicroStep] = field(default_factory=deque)
     _done: int = 0
     _last: float = 0.0
-    _wait: float | None = None
+    _fetch: Fetch | None = None
     _optimizer_within: bool = False
     _excluded: float = 0.0
 
@@ -67,16 +83,15 @@ class Recorder:
         self._last = self.timing_since = time.perf_counter()
         self._excluded = 0.0
 
-    def fetched(self, seconds: float) -> None:
-        """Note how long the loader took for all micro-batches of a step."""
-        self._wait = seconds
-        self.waits.append(seconds)
+    def fetched(self, fetch: Fetch) -> None:
+        """Note when the loader made all micro-batches of a step."""
+        self._fetch = fetch
 
     def micro_step(self, end: Moment, loss: torch.Tensor | None = None) -> None:
         """Note that forward and backward of a micro-batch end at a moment of the device, which may be still to come."""
         cost = self.costs[self._done] if self._done < len(self.costs) else self.expected_cost
-        self._running.append(_MicroStep(end, cost, self._wait, self._optimizer_within, self._excluded))
-        self._wait, self._optimizer_within, self._excluded = None, True, 0.0
+        self._running.append(_MicroStep(end, cost, self._fetch, self._optimizer_within, self._excluded))
+        self._fetch, self._optimizer_within, self._excluded = None, True, 0.0
         if loss is not None:
             self.losses.append(loss)
         self._done += 1
@@ -87,8 +102,9 @@ class Recorder:
         while self._running and (at := self._running[0].end()) is not None:
             done = self._running.popleft()
             seconds = at - self._last - done.excluded_s
-            if done.wait_s is not None:
-                seconds -= done.wait_s
+            if done.fetch is not None:
+                seconds -= done.fetch.wait_s
+                self.waits.append(done.fetch.wait_s)
                 if done.holds_optimizer:
                     seconds = max(seconds - self.optimizer_step_s, LEAST_SHARE * seconds)
             self.micro_steps.append(seconds)

@@ -107,15 +107,16 @@ def _warm_up(residuals: NDArray[np.float64]) -> int:
 
     That is the marginal standard error rule (White, 1997), for at most the first half.
     """
-    if len(residuals) < FEWEST_WARM:
+    count = len(residuals)
+    if count < FEWEST_WARM:
         return 0
-
-    def error(first: int) -> float:
-        rest = residuals[first:]
-        slow = first == 0 or residuals[:first].mean() > rest.mean()
-        return float(rest.var() / len(rest)) if slow else float("inf")
-
-    return min(range(len(residuals) // 2 + 1), key=error)
+    first = np.arange(count // 2 + 1)
+    rest = count - first
+    sums, squares = (np.concatenate([[0.0], np.cumsum(values)]) for values in (residuals, residuals**2))
+    mean = (sums[-1] - sums[first]) / rest
+    error = ((squares[-1] - squares[first]) / rest - mean**2) / rest
+    slow = sums[first] > mean * first
+    return int(np.argmin(np.where((first == 0) | slow, error, np.inf)))
 
 
 def _drift(residuals: NDArray[np.float64]) -> float:

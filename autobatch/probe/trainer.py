@@ -12,7 +12,7 @@ from transformers import Seq2SeqTrainer, Trainer
 
 from autobatch.probe.device import Meter
 from autobatch.probe.order import FixedSampler
-from autobatch.probe.recorder import Recorder
+from autobatch.probe.recorder import Fetch, Recorder
 from autobatch.probe.samples import Item
 
 
@@ -41,9 +41,9 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:  # noqa: ANN401 - as Trainer's
         """Take the micro-batches of a step from the loader."""
-        start = time.perf_counter()
+        busy_until, begun = self._meter.moment(), time.perf_counter()
         found = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._recorder.fetched(time.perf_counter() - start)
+        self._recorder.fetched(Fetch(begun, time.perf_counter(), busy_until))
         return found
 
     def training_step(self, *args: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401 - as Trainer's

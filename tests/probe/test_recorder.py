@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autobatch.probe import recorder
-from autobatch.probe.recorder import Recorder
+from autobatch.probe.recorder import Fetch, Recorder
 
 
 @pytest.fixture
@@ -25,8 +25,9 @@ def clock(monkeypatch):
 def train(notes, clock, steps, *, optimizer=0.5, waited_for):
     """Run steps by the clock; the optimizer is either waited for or runs on into the next step."""
     for _ in range(steps):
+        begun = clock.now
         clock.turn(0.25)
-        notes.fetched(0.25)
+        notes.fetched(Fetch(begun, clock.now, lambda begun=begun: begun))
         for _ in range(2):
             clock.turn(1.0)
             now = clock.now
@@ -89,6 +90,14 @@ def test_the_time_of_a_micro_step_is_the_devices(clock):
     clock.turn(10.0)
     assert notes.estimate() is None
     assert (notes.micro_steps, notes.micro_costs) == ([1.0, 2.5], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("busy_until", "wait_s"), [(1.0, 3.0), (2.5, 2.5), (4.0, 1.0), (7.0, 0.0)])
+def test_the_device_waits_for_the_loader_only_while_it_has_nothing_else_to_do(busy_until, wait_s):
+    notes = Recorder((), 1.0)
+    notes.fetched(Fetch(2.0, 5.0, lambda: busy_until))
+    notes.micro_step(lambda: 9.0)
+    assert notes.waits == [wait_s]
 
 
 def test_micro_batches_nobody_planned_cost_as_expected():
