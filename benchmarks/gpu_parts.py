@@ -76,5 +76,5 @@ PARTS: Mapping[str, Part] = {
     "workers": Part(_module("workers", "--workers", "0,2,4,8,12", *_ALL), wanted_s=150, least_s=110),
     "classification": Part(_module("faults.classification", *_ALL), wanted_s=1300, least_s=60),
     "intruder": Part(_module("intruder", *_ALL), wanted_s=400, least_s=280),
-    "scripts": Part(_module("scripts", "--cases", "trl", "--gpu-memory", "24GiB", *_ALL), wanted_s=340, least_s=260),
+    "scripts": Part(_module("scripts", "--cases", "trl", "--gpu-memory", "24GiB", *_ALL), wanted_s=450, least_s=350),
 }
