@@ -75,7 +75,8 @@ class Outlook:
         self._log_samples = np.log(np.array(samples, dtype=float))
         self._accumulation = np.array([float(c.accumulation) for c in candidates])
         first = [candidates[int(np.argmax(self.arm == i))].replace({MICRO_BATCH: 1}) for i in range(len(arms))]
-        before = learned(prior.build(first, _two(self.batch), predict, pace), arms, earlier, seed)
+        before = prior.build(first, _two(self.batch), predict, pace, on_cpu=limits.host_is_device)
+        before = learned(before, arms, earlier, seed)
         self._posterior = Posterior(before, seed)
         self._learned: int | None = None
 

@@ -49,6 +49,22 @@ def test_it_finds_the_optimum_in_a_handful_of_probes(search, world, optimum):
     assert world.tried[-1][1] == "confirm"
 
 
+@pytest.mark.parametrize(("bf16", "fp32"), [(1.4, 1.0), (0.5, 1.0)])
+def test_on_a_cpu_either_precision_may_be_the_faster(search, world, monkeypatch, bf16, fp32):
+    slower, usual = {"bf16": bf16, "fp32": fp32}, world.micro_step_s
+    monkeypatch.setattr(
+        world,
+        "micro_step_s",
+        lambda c: slower[c["precision"]] * usual(c.replace({"precision": "bf16"})),
+    )
+    shared = round(world.card_gib * GIB)
+
+    result = search(limits=Limits(shared, 1.0, shared)).run()
+
+    assert result.chosen.configuration["precision"] == ("bf16" if bf16 < fp32 else "fp32")
+    assert result.probes <= 12
+
+
 def test_the_effective_batch_is_held_by_every_trial(search, world):
     search().run()
     assert all(c.micro_batch * c.accumulation == 48 for c, _ in world.tried)
