@@ -12,6 +12,7 @@ from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from autobatch.arguments import OPENMP
 from autobatch.isolation import proc
 
 TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
@@ -20,7 +21,8 @@ TRAIN = Path(__file__).resolve().parent.parent / "examples" / "train.py"
 @cache
 def import_once() -> None:
     """Import what training needs, CUDA left alone, so that forks use it."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in probes; it is read once
+    for name, value in OPENMP.items():
+        os.environ.setdefault(name, value)  # as in probes; they are read once
     from autobatch.probe.preload import import_libraries
 
     for name, reason in import_libraries().items():

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autobatch.arguments import OPENMP
 from autobatch.errors import MachineError
 from autobatch.isolation import proc
 
@@ -212,10 +213,6 @@ class PreloadedParent:
 
 
 def _openmp() -> dict[str, str]:
-    """Return OpenMP's settings: the user's, else as many threads as torch would take, which sleep while they wait.
-
-    libgomp's threads spin for milliseconds at every barrier. On cores that they share, with DataLoader workers or with
-    a neighbour, they take the time of the very threads that they wait for: steps then take up to ten times as long.
-    """
-    usual = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), "OMP_WAIT_POLICY": "passive"}
+    """Return OpenMP's settings: the user's, else ours, and as many threads as torch would take."""
+    usual = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **OPENMP}
     return {name: os.environ.get(name) or value for name, value in usual.items()}
