@@ -29,7 +29,6 @@ from autobatch.verdict import Verdict
 from autobatch.workload.spec import Workload
 
 ENTRY = "autobatch.probe.child:main"
-"""torch 2.10 and later count the first, 2.13 reads the second before it."""
 _MARGIN_BYTES = 64 << 20
 _MARGIN_SHARE = 0.02
 """Of the headroom; it stays for ourselves, so that the probe's limit is reached before the container's."""
