@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,10 +37,18 @@ def shared(parts: Mapping[str, Part], cards: int) -> list[list[str]]:
 
 
 def cores_of(cards: int) -> list[set[int]]:
-    """Return the cores of each card: an equal share of those we may run on, neighbours together."""
-    ours = sorted(os.sched_getaffinity(0))
+    """Return the cores of each card: an equal share of those we may run on, the threads of a physical core together."""
+    ours = sorted(os.sched_getaffinity(0), key=lambda core: (first_sibling(core), core))
     each = max(1, len(ours) // cards)
     return [set(ours[card * each : (card + 1) * each] or ours) for card in range(cards)]
+
+
+def first_sibling(core: int, folder: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Return the first thread of the physical core that a logical one is a thread of; itself where nobody tells."""
+    try:
+        return int(re.split("[,-]", (folder / f"cpu{core}/topology/thread_siblings_list").read_text())[0])
+    except (OSError, ValueError):
+        return core
 
 
 def start(card: str, cores: set[int], names: Sequence[str], out: Path, seconds: float) -> subprocess.Popen[str]:

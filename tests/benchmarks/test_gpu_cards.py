@@ -19,10 +19,25 @@ def test_the_longest_parts_go_to_the_cards_with_least_to_do():
 
 
 def test_every_card_has_cores_of_its_own(monkeypatch):
+    monkeypatch.setattr(gpu_cards, "first_sibling", lambda core: core)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2, 12)))
     assert gpu_cards.cores_of(3) == [{2, 3, 4}, {5, 6, 7}, {8, 9, 10}]
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
     assert gpu_cards.cores_of(2) == [{5}, {5}]
+
+
+def test_cards_do_not_share_a_physical_core(monkeypatch):
+    monkeypatch.setattr(gpu_cards, "first_sibling", lambda core: core % 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert gpu_cards.cores_of(2) == [{0, 4, 1, 5}, {2, 6, 3, 7}]
+
+
+@pytest.mark.parametrize(("text", "first"), [("2,10\n", 2), ("2-3\n", 2), ("7\n", 7), ("\n", 7), (None, 7)])
+def test_the_threads_of_a_physical_core_are_known_by_the_first(tmp_path, text, first):
+    if text is not None:
+        (tmp_path / "cpu7/topology").mkdir(parents=True)
+        (tmp_path / "cpu7/topology/thread_siblings_list").write_text(text)
+    assert gpu_cards.first_sibling(7, tmp_path) == first
 
 
 @pytest.fixture
