@@ -15,7 +15,7 @@ DEADLINE_SHARE = 0.8
 TIMED_SECONDS = {"probe": (1.0, 2.0), "confirm": (15.0, 20.0)}
 """Shortest and longest timing, by purpose. A shared host is faster and slower by the second: a promise must have
 seen both."""
-TIMED_MICRO_STEPS = {"probe": 96, "confirm": 512}
+TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Micro-steps timed at most."""
 
 

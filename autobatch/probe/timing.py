@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 _NORMAL_975 = 1.959964
 _STALL_MADS = 8.0
-"""A micro-step whose residual is more robust deviations out is a stall of the machine, not the configuration's."""
+"""A single micro-step whose residual is more robust deviations out is an accident; more than one are the machine's way,
+which a long training meets as often: left out, they made a promise on a busy host up to 8 % too fast."""
 _MAD_TO_SIGMA = 1.4826
 FEWEST_TIMED = 3
 """Micro-steps below which there is no interval."""
@@ -29,7 +30,6 @@ class Estimate:
     half_width_s: float
     """Of the 95 % confidence interval."""
     timed: int
-    stalls: int
 
     @property
     def rel_error(self) -> float:
@@ -50,8 +50,8 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     """Estimate the mean micro-step of an epoch from some, by regression of time on the cost of the padded batch.
 
     The batches timed have another mean cost than the epoch's; the line through them takes that out, and its residuals
-    are what is left of doubt, more so where they drift. The slope is held between 0 and proportional. Stalls and
-    warm-up are left out.
+    are what is left of doubt, more so where they drift. The slope is held between 0 and proportional. Warm-up and a
+    single stall are left out.
 
     Args:
         seconds: wall clock of each micro-step.
@@ -66,8 +66,9 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
         message = f"{len(seconds)} micro-steps timed, {FEWEST_TIMED} needed"
         raise ValueError(message)
     y, x = np.asarray(seconds), np.asarray(costs)
-    kept = ~_stalls(_residuals(y, x))
-    y, x = y[kept], x[kept]
+    stall = _stall(_residuals(y, x))
+    if stall is not None:
+        y, x = np.delete(y, stall), np.delete(x, stall)
     warm = _warm_up(_residuals(y, x))
     y, x = y[warm:], x[warm:]
     slope = _slope(y, x)
@@ -77,7 +78,7 @@ def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> 
     spread = float(((x - x.mean()) ** 2).sum())
     sigma = sqrt(float((_residuals(y, x) ** 2).sum()) / max(1, n - (2 if spread else 1)))
     error = sigma * sqrt(1 / n + (at**2 / spread if spread else 0.0)) * sqrt(_drift(_residuals(y, x)))
-    return Estimate(value, student_975(n - 2) * error, n, int((~kept).sum()))
+    return Estimate(value, student_975(n - 2) * error, n)
 
 
 def _slope(y: NDArray[np.float64], x: NDArray[np.float64]) -> float:
@@ -92,14 +93,12 @@ def _residuals(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(y - y.mean() - _slope(y, x) * (x - x.mean()))
 
 
-def _stalls(residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _stall(residuals: NDArray[np.float64]) -> int | None:
+    """Return the one that is far out; None where there is none, or more than one."""
     centred = residuals - np.median(residuals)
     sigma = _MAD_TO_SIGMA * float(np.median(np.abs(centred)))
-    found = centred > _STALL_MADS * sigma
-    # more than a tenth is no accident
-    if sigma == 0 or found.sum() > max(1, len(found) // 10):
-        return np.zeros(len(found), np.bool_)
-    return np.asarray(found)
+    found = np.flatnonzero(centred > _STALL_MADS * sigma)
+    return int(found[0]) if sigma and len(found) == 1 else None
 
 
 def _warm_up(residuals: NDArray[np.float64]) -> int:

@@ -19,7 +19,7 @@ class Recorder:
         self.timing_since, self.elapsed_s, self.excluded_s = timing_since, elapsed_s, 0.0
 
     def estimate(self):
-        return Estimate(0.5, 0.001, 4, 0)
+        return Estimate(0.5, 0.001, 4)
 
     def begin_timing(self):
         self.timing_since = 0.0

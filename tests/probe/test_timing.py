@@ -39,6 +39,9 @@ def test_a_stall_is_left_out_but_a_habit_is_not():
 
     assert estimate([*steady, 9.0], [1.0] * 31, 1.0).seconds == pytest.approx(1.002, rel=1e-3)
     assert estimate([*steady[:20], *[2.0] * 10], [1.0] * 30, 1.0).seconds == pytest.approx(1.334, rel=1e-2)
+    # the machine does it again and again, as it will in the training
+    again = [*steady[:15], 4.0, *steady[15:], 4.0]
+    assert estimate(again, [1.0] * 32, 1.0).seconds == pytest.approx(sum(again) / 32, rel=1e-3)
 
 
 def test_warm_up_is_left_out_and_said_in_the_count():
@@ -101,11 +104,11 @@ def test_eight_balanced_batches_tell_the_mean_of_an_epoch(micro_batch, flat):
 
 def test_the_rule_wants_enough_steps_enough_time_and_certainty():
     rule = Rule(0.02, fewest=8, shortest_s=1.0, longest_s=5.0)
-    sure, unsure = Estimate(1.0, 0.01, 8, 0), Estimate(1.0, 0.05, 8, 0)
+    sure, unsure = Estimate(1.0, 0.01, 8), Estimate(1.0, 0.05, 8)
 
     assert rule.enough(sure, 1.5)
     assert not rule.enough(sure, 0.5)
-    assert not rule.enough(Estimate(1.0, 0.01, 7, 0), 1.5)
+    assert not rule.enough(Estimate(1.0, 0.01, 7), 1.5)
     assert not rule.enough(unsure, 4.0)
     assert rule.enough(unsure, 4.1)  # another would end after 5 s
 
