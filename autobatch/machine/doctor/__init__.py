@@ -16,6 +16,7 @@ _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     devices.tenants,
     libraries.versions,
     libraries.torch_build,
+    libraries.bytecode,
     libraries.nvml_binding,
     libraries.bitsandbytes_build,
     host.wsl2,

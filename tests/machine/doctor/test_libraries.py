@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import compileall
 import importlib.metadata
 import sys
 
@@ -36,6 +37,15 @@ def test_bitsandbytes_needs_a_library_of_the_same_cuda(tmp_path, files, cuda, le
         (tmp_path / name).touch()
     (found,) = libraries.bitsandbytes_build(tmp_path, cuda, {})
     assert found.level is level
+
+
+def test_libraries_that_are_compiled_at_every_start_are_a_warning(tmp_path):
+    (found,) = libraries.bytecode(tmp_path, written=False)
+    assert (found.level, f"compileall -q -j 0 {tmp_path.parent}" in found.do) == (Level.WARNING, True)
+    assert list(libraries.bytecode(tmp_path, written=True)) == []
+    (tmp_path / "__init__.py").touch()
+    assert compileall.compile_dir(tmp_path, quiet=2)
+    assert list(libraries.bytecode(tmp_path, written=False)) == []
 
 
 def test_an_override_of_bitsandbytes_is_a_warning(tmp_path):
