@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _NORMAL_975 = 1.959964
 _STALL_MADS = 8.0
 """A single micro-step whose residual is more robust deviations out is an accident; more than one are the machine's way,
-which a long training meets as often: left out, they made a promise on a busy host up to 8 % too fast."""
+which a long training meets as often: leaving them out took up to 8 % off the mean on a busy host."""
 _MAD_TO_SIGMA = 1.4826
 FEWEST_TIMED = 3
 """Micro-steps below which there is no interval."""
