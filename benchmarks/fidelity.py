@@ -3,11 +3,11 @@
     python -m benchmarks.fidelity [--configs NAME ...] [--steps 200] [--gpu-memory 24GiB] [--seconds S] [--json FILE]
 
 Each configuration is trained by `examples/train.py`, probed as a search does, and trained again, on random tokens with
-the preset's spread of lengths (or on `--data`). The set is so small that a run sees all of it, the longest sample, too.
-A real run has `--steps` after the first 50, in which its memory still grows with every new length, and which take
-longer: `whole` has them. The error of s/step is held against 6 % or 1.5 times the difference of the two real runs,
-where that is larger; that of the peak against 2 % of the highest that a real run came to. A run that dies on what the
-probe called safe is `unsafe`.
+the preset's spread of lengths (or on `--data`); with more `--repeats` it is probed between any two. The set is so small
+that a run sees all of it, the longest sample, too. A real run has `--steps` after the first 50, in which its memory
+still grows with every new length, and which take longer: `whole` has them. The error of s/step, mean against mean, is
+held against 6 % or 1.5 times the difference of the real runs, where that is larger; that of the peak against 2 % of the
+highest that a real run came to. A run that dies on what the probe called safe is `unsafe`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,7 +93,7 @@ class Row:
     config: str
     verdict: str = ""
     probe_s: float = 0.0
-    probed_step_s: float | None = None
+    probed_step_s: list[float] = field(default_factory=list)
     probed_rel_error: float | None = None
     probed_peak_bytes: int | None = None
     steps_timed: int | None = None
@@ -109,7 +109,7 @@ class Row:
     @property
     def step_error(self) -> float | None:
         """Probed over real, less one."""
-        return self._error(self.probed_step_s, statistics.fmean(self.real_step_s) if self.real_step_s else None)
+        return self._error(_mean(self.probed_step_s), _mean(self.real_step_s))
 
     @property
     def peak_error(self) -> float | None:
@@ -178,14 +178,14 @@ class Comparison:
 
     def run(self) -> Row:
         """Train, probe and train again; what goes wrong is in the row."""
-        before = self._options.repeats // 2
+        repeats, found = self._options.repeats, Measurements()
         with TemporaryDirectory() as folder:
-            for repeat in range(before):
-                self._train(Measurements(), Path(folder, f"real-{repeat}"))
-            found = self._probe(Path(folder, "probe"))
-            if self.row.verdict == Kind.OK:
-                for repeat in range(before, self._options.repeats):
-                    self._train(found, Path(folder, f"real-{repeat}"))
+            for repeat in range(repeats):
+                if repeat or repeats == 1:
+                    found = self._probe(Path(folder, f"probe-{repeat}"))
+                    if self.row.verdict != Kind.OK:
+                        break
+                self._train(found, Path(folder, f"real-{repeat}"))
         self.row.unsafe = self.row.verdict == Kind.OK and "out of memory" in self.row.note.lower()
         return self.row
 
@@ -199,15 +199,16 @@ class Comparison:
             verdict = runner.run(self._configuration, plan, NullJournal())
         found = verdict.measurements
         row.verdict, row.probe_s = str(verdict.kind), verdict.duration_s
-        row.probed_step_s, row.probed_rel_error = found.step_s, found.micro_step_rel_error
-        row.probed_peak_bytes, row.steps_timed = found.device_peak_used_bytes, found.steps_timed
+        row.probed_step_s += [found.step_s] if found.step_s else []
+        row.probed_rel_error, row.steps_timed = found.micro_step_rel_error, found.steps_timed
+        row.probed_peak_bytes = max(row.probed_peak_bytes or 0, found.device_peak_used_bytes or 0) or None
         if verdict.kind not in (Kind.OK, Kind.CUDA_OOM_TRAIN, Kind.CUDA_OOM_EVAL, Kind.OVER_LIMIT):
             row.note += str(verdict.evidence)[-400:]  # what does not fit is an answer, any other failure is one of ours
         return found
 
     def _train(self, promised: Measurements, place: Path) -> None:
         row, steps = self.row, self._options.steps + SETTLING_STEPS
-        known = row.real_step_s[-1] if row.real_step_s else row.probed_step_s or 0.0
+        known = next(iter(row.real_step_s[::-1] + row.probed_step_s[::-1]), 0.0)
         if not self._deadline.allows(START_S + steps * known):
             row.left_out += 1
             return
@@ -227,11 +228,14 @@ class Comparison:
         self.row.real_peak_bytes.append(real["device_peak_used_bytes"])
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
 def line(row: Row) -> str:
     """Return a row of the table."""
-    real = statistics.fmean(row.real_step_s) if row.real_step_s else None
-    whole = statistics.fmean(row.whole_step_s) if row.whole_step_s else None
-    seconds = " ".join(f"{'-' if value is None else f'{value:.4f}':>9}" for value in (row.probed_step_s, real, whole))
+    times = map(_mean, (row.probed_step_s, row.real_step_s, row.whole_step_s))
+    seconds = " ".join(f"{'-' if value is None else f'{value:.4f}':>9}" for value in times)
     shares = " ".join(
         f"{'-' if value is None else f'{value:+.1%}':>8}" for value in (row.step_error, row.floor, row.peak_error)
     )
@@ -257,7 +261,7 @@ def command() -> argparse.ArgumentParser:
     made = parser(__doc__, seconds=1500.0)
     made.add_argument("--configs", nargs="*", default=list(DEFAULT), choices=list(CONFIGS))
     made.add_argument("--steps", type=int, default=200)
-    made.add_argument("--repeats", type=int, default=2, help="real runs of each")
+    made.add_argument("--repeats", type=int, default=2, help="real runs of each, with probes between")
     made.add_argument(
         "--purpose", choices=("probe", "confirm"), default="confirm", help="what a file promises is confirmed"
     )

@@ -119,7 +119,7 @@ class Trial:
         row, chosen = self.row, answer["chosen"]
         figures = chosen["measurements"]
         row.configuration, row.probes, row.verdict = chosen["configuration"], answer["probes"], "ok"
-        row.probed_step_s, row.probed_rel_error = figures["step_s"], figures.get("micro_step_rel_error")
+        row.probed_step_s, row.probed_rel_error = [figures["step_s"]], figures.get("micro_step_rel_error")
         row.probed_peak_bytes = figures.get("device_peak_reserved_bytes")
 
     def note_real(self, found: dict[str, Any]) -> None:

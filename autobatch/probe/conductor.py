@@ -15,7 +15,9 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.timing import Rule
 
 WARM_UP_STEPS = 1
-"""Typical steps before timing begins at the latest; the worst case has warmed up most already."""
+"""Typical steps in which the optimizer's is measured by itself; the worst case has warmed up most already."""
+WARM_UP_S = 4.0
+"""Of typical micro-steps, after which they are timed in any case."""
 LOOK_EVERY_S = 0.1
 """Seconds of timing between looks at the estimate, which cost time themselves."""
 CARD_EVERY_S = 5.0
@@ -31,6 +33,7 @@ class Parts:
     Attributes:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
+        warm_up: typical micro-steps before that, unless they take longer than `WARM_UP_S`.
         ends_longest: the longest micro-batch once more, after typical ones: an allocator that has served many lengths,
             CUDA's or the host's, fits a longer one less well than at the start.
         rule: when timing ends.
@@ -41,6 +44,7 @@ class Parts:
 
     evaluates: bool
     times: bool
+    warm_up: int
     ends_longest: bool
     rule: Rule
     deadline: float
@@ -64,6 +68,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     energy_j: float | None = None
     """Used while steps were timed."""
     _energy_before_j: float | None = None
+    _typical_since: float = 0.0
+    _warmed: int = 0
     _looked: float = 0.0
     _asked: float = 0.0
 
@@ -84,15 +90,12 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         control: TrainerControl,
         **_: Any,  # noqa: ANN401 - as the library calls it
     ) -> None:
-        """Show that it moves; where gradients accumulate, one micro-step is warm-up enough, and any may be the last."""
+        """Show that it moves; where gradients accumulate, timing may begin and end after any micro-step."""
         begun = time.perf_counter()
         self.progress.beat()
-        if self.recorder.timing_since is not None:
-            control.should_training_stop |= self._timed_enough()
-        elif state.global_step == WORST_STEPS:
-            self._begin_timing()
-            return
-        self.recorder.exclude(time.perf_counter() - begun)
+        if state.global_step >= WORST_STEPS:
+            self._go_on_timing(control)
+        self._exclude_since(begun)
 
     def on_step_end(
         self,
@@ -102,23 +105,34 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         **_: Any,  # noqa: ANN401 - as the library calls it
     ) -> None:
         """Go on to the next part where this one is over."""
-        if state.global_step <= WORST_STEPS + WARM_UP_STEPS:
+        if self.recorder.timing_since is None or state.global_step <= WORST_STEPS + WARM_UP_STEPS:
             self.meter.synchronize()
             self.recorder.optimizer_step()
         begun = time.perf_counter()
         self.progress.beat()
         self._go_on(state, control)
-        self.recorder.exclude(time.perf_counter() - begun)
+        self._exclude_since(begun)
+
+    def _exclude_since(self, begun: float) -> None:
+        self.recorder.exclude(time.perf_counter() - max(begun, self.recorder.timing_since or begun))
 
     def _go_on(self, state: TrainerState, control: TrainerControl) -> None:
         if state.global_step == 1:
             self.recorder.first_step_end = time.perf_counter()
         if state.global_step == WORST_STEPS:
             self._end_worst_case(control)
-        elif state.global_step == WORST_STEPS + WARM_UP_STEPS and self.recorder.timing_since is None:
-            self._begin_timing()
-        elif state.global_step > WORST_STEPS + WARM_UP_STEPS:
+        elif state.global_step > WORST_STEPS:
+            self._go_on_timing(control)
+
+    def _go_on_timing(self, control: TrainerControl) -> None:
+        if self.recorder.timing_since is not None:
             control.should_training_stop |= self._timed_enough()
+        elif self._is_warm():
+            self._begin_timing()
+
+    def _is_warm(self) -> bool:
+        self._warmed += 1
+        return self._warmed >= self.parts.warm_up or time.monotonic() - self._typical_since >= WARM_UP_S
 
     def on_train_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Read what the timed steps took."""
@@ -145,6 +159,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
 
     def _begin_typical(self, control: TrainerControl) -> None:
         if self.parts.times:
+            self._typical_since = time.monotonic()
             self.progress.enter("typical")
         else:
             control.should_training_stop = True

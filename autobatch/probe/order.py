@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ The first is on short micro-batches, which are soonest done; the second on the l
 """
 WORST_MICRO_STEPS = 2
 """Micro-steps on the longest micro-batch, where gradients accumulate."""
+DISTINCT = 16
+"""Typical micro-batches, over and over. The libraries look up kernels and memory anew for a length they have not met,
+which takes 6-8 % of a step that launches bound (an H100, nf4); a long training meets few new ones, nor must a probe."""
 DRAWN_SAMPLES = 20_000
 """Samples that the expected cost is taken over: as many epochs of a small set, the beginning of one of a large."""
 
@@ -112,15 +116,16 @@ def balanced(count: int) -> list[int]:
 def typical(costs: NDArray[np.float64], wanted: int) -> list[int]:
     """Choose micro-batches so that however early one stops, they stand for the whole epoch.
 
-    They are the quantiles of the epoch's cost, in balanced order: a plain random draw of a few would have another mean.
+    They are `DISTINCT` quantiles of the epoch's cost, in balanced order, over and over: a plain random draw of a few
+    would have another mean.
 
     Returns:
-        `wanted` positions in `costs`; some are repeated where there are fewer.
+        `wanted` positions in `costs`.
 
     """
-    ranked = np.argsort(costs, kind="stable")
-    places = ((np.arange(wanted) + 0.5) / wanted * len(ranked)).astype(int)
-    return [int(ranked[places[i]]) for i in balanced(wanted)]
+    ranked, distinct = np.argsort(costs, kind="stable"), min(DISTINCT, wanted)
+    places = ((np.arange(distinct) + 0.5) / max(1, distinct) * len(ranked)).astype(int)
+    return [int(ranked[places[i]]) for i in islice(cycle(balanced(distinct)), wanted)]
 
 
 def make_order(

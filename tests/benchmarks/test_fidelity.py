@@ -9,7 +9,12 @@ from benchmarks.fidelity import Row
 
 
 def row(**changes):
-    values = {"probed_step_s": 1.0, "probed_peak_bytes": 100, "real_step_s": [1.0, 1.0], "real_peak_bytes": [100, 100]}
+    values = {
+        "probed_step_s": [1.0],
+        "probed_peak_bytes": 100,
+        "real_step_s": [1.0, 1.0],
+        "real_peak_bytes": [100, 100],
+    }
     return Row("x", "ok", **{**values, **changes})
 
 
@@ -17,8 +22,8 @@ def row(**changes):
     ("changes", "ok"),
     [
         ({}, True),
-        ({"probed_step_s": 1.07}, False),
-        ({"probed_step_s": 1.07, "real_step_s": [0.97, 1.03]}, True),
+        ({"probed_step_s": [1.07]}, False),
+        ({"probed_step_s": [1.07], "real_step_s": [0.97, 1.03]}, True),
         ({"probed_peak_bytes": 97}, False),
         ({"real_peak_bytes": [90, 100]}, True),
         ({"unsafe": True}, False),
@@ -30,7 +35,7 @@ def test_what_counts_as_the_truth(changes, ok):
 
 
 def test_the_median_is_held_to_more_than_the_worst():
-    rows = [row(probed_step_s=1.05), row(probed_step_s=1.05), row()]
+    rows = [row(probed_step_s=[1.05]), row(probed_step_s=[1.05]), row()]
 
     assert all(r.ok for r in rows)
     assert not fidelity.summary(rows)["ok"]

@@ -45,6 +45,6 @@ def test_a_large_model_is_written_once_in_bf16_with_a_tokenizer(tmp_path, monkey
     [(1.0, [1.04, 1.04], True), (1.0, [1.06, 1.06], False), (1.0, [1.03, 1.09], True), (1.0, [], False)],
 )
 def test_a_promise_is_kept_within_its_share_or_what_two_runs_differ_by(promised, real, ok):
-    row = scripts.Row("trl", probed_step_s=promised, real_step_s=real)
+    row = scripts.Row("trl", probed_step_s=[promised], real_step_s=real)
     assert row.to_dict()["ok"] is ok
     assert "trl" in scripts.report([row])

@@ -1,5 +1,6 @@
 """When a probe's training goes on to its next part, and when it ends."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -17,38 +18,88 @@ class Recorder:
 
     def __init__(self, timing_since, elapsed_s):
         self.timing_since, self.elapsed_s, self.excluded_s = timing_since, elapsed_s, 0.0
+        self.optimizer_steps = 0
 
     def estimate(self):
         return Estimate(0.5, 0.001, 4)
 
     def begin_timing(self):
-        self.timing_since = 0.0
+        self.timing_since = time.perf_counter()
+
+    def optimizer_step(self):
+        self.optimizer_steps += 1
 
     def exclude(self, seconds):
         self.excluded_s += seconds
 
 
 @pytest.fixture
-def after_substep():
-    def end(step, timing_since, elapsed_s):
-        silent = SimpleNamespace(**dict.fromkeys(("beat", "utilization", "energy_j", "synchronize"), lambda: None))
-        recorder, control = Recorder(timing_since, elapsed_s), TrainerControl()
-        parts = Parts(evaluates=False, times=True, ends_longest=False, rule=RULE, deadline=float("inf"))
-        conductor = Conductor(parts, recorder, silent, silent)
-        conductor.on_substep_end(None, SimpleNamespace(global_step=step), control)
-        return recorder, control.should_training_stop
+def conducted():
+    """A conductor whose typical micro-steps have begun, and what it tells."""
 
-    return end
+    def make(*, warm_up=1, timing_since=None, elapsed_s=0.0):
+        silent = SimpleNamespace(**dict.fromkeys(("beat", "utilization", "energy_j", "synchronize"), lambda: None))
+        silent.enter = lambda _: None
+        recorder = Recorder(timing_since, elapsed_s)
+        parts = Parts(
+            evaluates=False, times=True, warm_up=warm_up, ends_longest=False, rule=RULE, deadline=float("inf")
+        )
+        conductor = Conductor(parts, recorder, silent, silent)
+        conductor._begin_typical(TrainerControl())
+        return conductor, recorder
+
+    return make
+
+
+def after(conductor, step, *, substep=True):
+    """End a micro-step of the step after that, or the step itself; tell whether training ends."""
+    control = TrainerControl()
+    ended = conductor.on_substep_end if substep else conductor.on_step_end
+    ended(None, SimpleNamespace(global_step=step), control)
+    return control.should_training_stop
 
 
 @pytest.mark.parametrize(("step", "begins"), [(WORST_STEPS - 1, False), (WORST_STEPS, True)])
-def test_timing_begins_after_one_micro_step_of_the_step_after_the_worst_case(after_substep, step, begins):
-    recorder, ends = after_substep(step, None, 0.0)
-    assert (recorder.timing_since is not None, ends) == (begins, False)
+def test_timing_begins_after_one_micro_step_of_the_step_after_the_worst_case(conducted, step, begins):
+    conductor, recorder = conducted()
+
+    assert not after(conductor, step)
+    assert (recorder.timing_since is not None) is begins
+
+
+def test_timing_begins_after_the_warm_up_wherever_in_a_step_that_is(conducted):
+    conductor, recorder = conducted(warm_up=4)
+
+    for step, substep in [(WORST_STEPS, True), (WORST_STEPS + 1, False), (WORST_STEPS + 1, True)]:
+        after(conductor, step, substep=substep)
+        assert recorder.timing_since is None
+    after(conductor, WORST_STEPS + 2, substep=False)
+
+    assert recorder.timing_since is not None
+    assert recorder.optimizer_steps == 2
+
+
+def test_a_long_warm_up_is_cut_short(conducted, monkeypatch):
+    conductor, recorder = conducted(warm_up=1000)
+    monkeypatch.setattr("autobatch.probe.conductor.WARM_UP_S", 0.0)
+
+    after(conductor, WORST_STEPS)
+
+    assert recorder.timing_since is not None
 
 
 @pytest.mark.parametrize(("elapsed_s", "ends"), [(0.9, False), (1.1, True)])
-def test_any_micro_step_may_be_the_last(after_substep, elapsed_s, ends):
-    recorder, ended = after_substep(WORST_STEPS + 1, 0.0, elapsed_s)
-    assert ended == ends
+def test_any_micro_step_may_be_the_last(conducted, elapsed_s, ends):
+    conductor, recorder = conducted(timing_since=0.0, elapsed_s=elapsed_s)
+
+    assert after(conductor, WORST_STEPS + 1) == ends
     assert recorder.excluded_s > 0
+
+
+def test_what_begins_timing_is_not_taken_off_the_first_micro_step(conducted):
+    conductor, recorder = conducted()
+    conductor.meter.synchronize = lambda: time.sleep(0.05)
+
+    after(conductor, WORST_STEPS)
+
+    assert recorder.excluded_s < 0.05
