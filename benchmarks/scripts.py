@@ -4,7 +4,8 @@
 
 Each script is searched as it is by `autobatch search ... -- python SCRIPT run.yaml`, the answer is frozen and merged
 into `run.yaml` by `autobatch export --into`, and the script is run again twice on that file, forked from a process that
-has imported torch. Its steps are timed by `autobatch.Callback`: `--steps` of them after the first 50, in which the
+has imported torch. Between two runs `autobatch verify` measures anew, which tells a machine that drifts from a promise
+that was wrong. Its steps are timed by `autobatch.Callback`: `--steps` of them after the first 50, in which the
 process warms up; `whole` has those, too. They are held against the promise: s/step within 5 %, or 1.5 times the
 difference of the two runs, where that is more.
 """
@@ -32,6 +33,7 @@ from benchmarks.scripts_cases import CASES, EXAMPLES, QUICK, Case, make
 SAME = 0.05
 SEARCH_SHARE = 0.6
 """Of a case's time, for the search; what is left of it goes to the run after it."""
+VERIFY_S = 90.0
 OVERTIME_S = 15.0
 """A search that goes on for this long beyond its budget is interrupted, and still gives its answer."""
 
@@ -41,6 +43,7 @@ class Row(fidelity.Row):
     """One script: what was promised of it, and its own runs."""
 
     configuration: dict[str, Any] = field(default_factory=dict)
+    verified_step_s: list[float] = field(default_factory=list)
     probes: int = 0
     search_s: float = 0.0
 
@@ -71,7 +74,9 @@ class Trial:
             self.command(["export", "best.yaml", "--into", "run.yaml", "--format", case.target])
             with (self.folder / "run.yaml").open("a") as content:
                 content.write(f"max_steps: {fidelity.SETTLING_STEPS + self.options.steps}\n")
-            for _ in range(self.options.repeats):
+            for repeat in range(self.options.repeats):
+                if repeat:
+                    self.verify()
                 self.fork(partial(timed, words, self.folder))
                 self.note_real(json.loads((self.folder / "timed.json").read_text()))
         except Failed as failure:
@@ -100,6 +105,14 @@ class Trial:
     def command(self, words: list[str]) -> None:
         """Run autobatch in the folder."""
         self.checked(processes.run(["-m", "autobatch", *words], self.deadline.left_s, self.folder))
+
+    def verify(self) -> None:
+        """Measure what was frozen once more, whether it holds or not."""
+        words = ["verify", "best.yaml", "--json", "--minutes", f"{VERIFY_S / 60:.1f}"]
+        done = processes.run(["-m", "autobatch", *words], min(self.deadline.left_s, VERIFY_S + OVERTIME_S), self.folder)
+        verdict = json.loads(done.output)["verdict"] if done.output.strip() else {"measurements": {}}
+        if step_s := verdict["measurements"].get("step_s"):
+            self.row.verified_step_s.append(step_s)
 
     def checked(self, done: processes.Done) -> None:
         """Take what a command said of its failure for ours."""

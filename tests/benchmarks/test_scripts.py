@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from autobatch.workload import presets
-from benchmarks import scripts, scripts_cases
+from benchmarks import processes, scripts, scripts_cases
+from benchmarks.common import Deadline
 
 SHAPE = {
     "model_type": "llama",
@@ -48,3 +49,16 @@ def test_a_promise_is_kept_within_its_share_or_what_two_runs_differ_by(promised,
     row = scripts.Row("trl", probed_step_s=[promised], real_step_s=real)
     assert row.to_dict()["ok"] is ok
     assert "trl" in scripts.report([row])
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [('{"verdict": {"measurements": {"step_s": 0.5}}}', [0.5]), ("", []), ('{"verdict": {"measurements": {}}}', [])],
+)
+def test_what_was_frozen_is_measured_anew(told, found, tmp_path, monkeypatch):
+    monkeypatch.setattr(scripts.processes, "run", lambda *_: processes.Done(1, told, "", timed_out=False))
+    trial = scripts.Trial(scripts.Row("trl"), scripts.command().parse_args([]), tmp_path, Deadline(100.0))
+
+    trial.verify()
+
+    assert trial.row.to_dict()["verified_step_s"] == found
