@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from autobatch.probe.device import Meter, Peak
-from autobatch.probe.order import WORST_STEPS
+from autobatch.probe.order import WORST_STEPS, ProbeSampler
 from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.timing import Rule
@@ -34,6 +34,7 @@ class Parts:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
         warm_up: typical micro-steps before that, unless they take longer than `WARM_UP_S`.
+        repeats: those timed are of micro-batches that have come before.
         ends_longest: the longest micro-batch once more, after typical ones: an allocator that has served many lengths,
             CUDA's or the host's, fits a longer one less well than at the start.
         rule: when timing ends.
@@ -45,6 +46,7 @@ class Parts:
     evaluates: bool
     times: bool
     warm_up: int
+    repeats: bool
     ends_longest: bool
     rule: Rule
     deadline: float
@@ -59,6 +61,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     recorder: Recorder
     meter: Meter
     progress: Progress
+    sampler: ProbeSampler
     train_peak: Peak | None = None
     eval_peak: Peak | None = None
     eval_batches: list[float] = field(default_factory=list)
@@ -145,6 +148,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self.meter.synchronize()
         self._asked = time.monotonic()
         self._energy_before_j = self.meter.energy_j()
+        if self.parts.repeats:
+            self.recorder.costs = self.sampler.repeat()
         self.recorder.begin_timing()
 
     def _end_worst_case(self, control: TrainerControl) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -17,9 +17,6 @@ The first is on short micro-batches, which are soonest done; the second on the l
 """
 WORST_MICRO_STEPS = 2
 """Micro-steps on the longest micro-batch, where gradients accumulate."""
-DISTINCT = 16
-"""Typical micro-batches, over and over. The libraries look up kernels and memory anew for a length they have not met,
-which takes 6-8 % of a step that launches bound (an H100, nf4); a long training meets few new ones, nor must a probe."""
 DRAWN_SAMPLES = 20_000
 """Samples that the expected cost is taken over: as many epochs of a small set, the beginning of one of a large."""
 
@@ -51,6 +48,7 @@ class Order:
         costs: of every micro-batch in `indices`.
         expected_cost: mean over an epoch.
         longest: samples of the longest micro-batch.
+        typical_from: micro-batches before the first that is typical and comes after the worst case.
 
     """
 
@@ -58,19 +56,38 @@ class Order:
     costs: tuple[float, ...]
     expected_cost: float
     longest: tuple[int, ...] = ()
+    typical_from: int = 0
 
 
-class FixedSampler(Sampler[int]):
-    """Yields indices in the order given."""
+class ProbeSampler(Sampler[int]):
+    """Yields the samples of an order; once told so, the typical micro-batches that have come, over and over."""
 
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = indices
+    def __init__(self, order: Order) -> None:
+        self._order, self._indices, self._yielded = order, order.indices, 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
+        self._yielded = 0
+        while self._yielded < len(self._indices):
+            self._yielded += 1
+            yield self._indices[self._yielded - 1]
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self._indices)
+
+    def repeat(self) -> tuple[float, ...]:
+        """Go on with the typical micro-batches that have come, from the first; return the costs of all micro-batches.
+
+        A length that is new makes the libraries look up kernels and memory, which takes up to a tenth of a step that
+        launches bound. A long training meets few new ones.
+        """
+        costs, first = self._order.costs, self._order.typical_from
+        size = len(self._order.indices) // len(costs)
+        come = -(-self._yielded // size)
+        if come > first:
+            places = [*range(come), *islice(cycle(range(first, come)), len(costs) - come)]
+            self._indices = tuple(np.array(self._order.indices).reshape(-1, size)[places].reshape(-1).tolist())
+            costs = tuple(costs[place] for place in places)
+        return costs
 
 
 def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
@@ -116,16 +133,15 @@ def balanced(count: int) -> list[int]:
 def typical(costs: NDArray[np.float64], wanted: int) -> list[int]:
     """Choose micro-batches so that however early one stops, they stand for the whole epoch.
 
-    They are `DISTINCT` quantiles of the epoch's cost, in balanced order, over and over: a plain random draw of a few
-    would have another mean.
+    They are the quantiles of the epoch's cost, in balanced order: a plain random draw of a few would have another mean.
 
     Returns:
-        `wanted` positions in `costs`.
+        `wanted` positions in `costs`; some are repeated where there are fewer.
 
     """
-    ranked, distinct = np.argsort(costs, kind="stable"), min(DISTINCT, wanted)
-    places = ((np.arange(distinct) + 0.5) / max(1, distinct) * len(ranked)).astype(int)
-    return [int(ranked[places[i]]) for i in islice(cycle(balanced(distinct)), wanted)]
+    ranked = np.argsort(costs, kind="stable")
+    places = ((np.arange(wanted) + 0.5) / wanted * len(ranked)).astype(int)
+    return [int(ranked[places[i]]) for i in balanced(wanted)]
 
 
 def make_order(
@@ -166,4 +182,10 @@ def make_order(
     plan += others[: accumulation - worst] + [longest] * again + others[accumulation - worst :]
     indices = np.array(plan).reshape(-1)
     planned = micro_batch_costs(indices, source, target, cost, micro_batch)
-    return Order(tuple(indices.tolist()), tuple(planned.tolist()), float(costs.mean()), tuple(longest))
+    return Order(
+        tuple(indices.tolist()),
+        tuple(planned.tolist()),
+        float(costs.mean()),
+        tuple(longest),
+        typical_from=2 * accumulation + again,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autobatch.probe.conductor import WARM_UP_STEPS, Parts
-from autobatch.probe.order import DISTINCT, WORST_STEPS
+from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.timing import Rule
 from autobatch.request import ProbeRequest
 from autobatch.settings import ALLOCATOR, EXPANDABLE
@@ -17,8 +17,8 @@ TIMED_SECONDS = {"probe": (1.0, 2.0), "confirm": (15.0, 20.0)}
 seen both."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Typical micro-steps at most."""
-WARM_UP_MICRO_STEPS = {"probe": 1, "confirm": 1 + DISTINCT}
-"""Those of them that are not timed: a confirmation meets the longest again and every typical one first."""
+WARM_UP_MICRO_STEPS = {"probe": 1, "confirm": 128}
+"""Those of them that are not timed, unless they take long: a confirmation meets lengths in them and times them then."""
 
 
 def accumulation(request: ProbeRequest) -> int:
@@ -57,6 +57,7 @@ def parts(request: ProbeRequest, started: float) -> Parts:
         evaluates=evaluates(request),
         times=plan.purpose in TIMED_MICRO_STEPS,
         warm_up=WARM_UP_MICRO_STEPS.get(plan.purpose, 0),
+        repeats=plan.purpose == "confirm",
         ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
         rule=Rule(plan.precision_target, shortest_s, longest_s),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,

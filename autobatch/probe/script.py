@@ -21,6 +21,7 @@ from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
 from autobatch.probe.measure import flags, measurements, partial
+from autobatch.probe.order import ProbeSampler
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
@@ -175,8 +176,12 @@ class ScriptProbe:
         order = untold(material.order) if own_loader else material.order
         recorder = Recorder(order.costs, order.expected_cost)
         planned = parts(self.request, self.started)
-        planned = replace(planned, evaluates=planned.evaluates and len(material.evaluation) > 0)
-        conductor = Conductor(planned, recorder, self.meter, self.progress)
+        planned = replace(
+            planned,
+            evaluates=planned.evaluates and len(material.evaluation) > 0,
+            repeats=planned.repeats and not own_loader,
+        )
+        conductor = Conductor(planned, recorder, self.meter, self.progress, ProbeSampler(order))
         return Session(self.request, self.meter, trainer.model, material, recorder, conductor)
 
     def end(self, found: Measurements, marks: dict[str, bool]) -> NoReturn:

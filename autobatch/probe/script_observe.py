@@ -8,7 +8,7 @@ from typing import Any
 from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch.errors import UsageError
-from autobatch.probe.order import FixedSampler, Order
+from autobatch.probe.order import Order
 from autobatch.probe.session import Session, beat_with
 from autobatch.probe.trainer import Observed
 from autobatch.settings import MICRO_BATCH
@@ -35,7 +35,7 @@ def observe(trainer: Any, session: Session, *, own_loader: bool) -> None:  # noq
     kind, material = type(trainer), session.material
     trainer.__class__ = type(kind.__name__, (ScriptObserved, kind), {"__module__": kind.__module__})
     trainer._recorder, trainer._meter = session.recorder, session.meter  # noqa: SLF001 - Observed's, whose __init__ was not run
-    trainer._sampler = FixedSampler(material.order.indices)  # noqa: SLF001 - the same
+    trainer._sampler = session.conductor.sampler  # noqa: SLF001 - the same
     trainer._checked_batch = session.request.configuration.micro_batch if own_loader else None  # noqa: SLF001 - the same
     if not own_loader:
         trainer.train_dataset, trainer.data_collator = material.samples, material.collate

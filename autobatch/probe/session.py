@@ -14,6 +14,7 @@ from autobatch.probe.build import base_of, build_model
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter
 from autobatch.probe.material import Material, make_material
+from autobatch.probe.order import ProbeSampler
 from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
@@ -70,6 +71,6 @@ def open_session(request: ProbeRequest, progress: Progress, watch: Stopwatch) ->
     with watch.phase("trainer"):
         material = make_material(request, model)
     recorder = Recorder(material.order.costs, material.order.expected_cost)
-    conductor = Conductor(parts(request, started), recorder, meter, progress)
+    conductor = Conductor(parts(request, started), recorder, meter, progress, ProbeSampler(material.order))
     beat_with(model, request, progress)
     return Session(request, meter, model, material, recorder, conductor)

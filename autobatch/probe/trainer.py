@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Seq2SeqTrainer, Trainer
 
 from autobatch.probe.device import Meter
-from autobatch.probe.order import FixedSampler
+from autobatch.probe.order import ProbeSampler
 from autobatch.probe.recorder import Fetch, Recorder
 from autobatch.probe.samples import Item
 
@@ -27,7 +27,7 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
 
     """
 
-    def __init__(self, recorder: Recorder, meter: Meter, sampler: FixedSampler, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
+    def __init__(self, recorder: Recorder, meter: Meter, sampler: ProbeSampler, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
         self._recorder = recorder
         self._meter = meter
         self._sampler = sampler

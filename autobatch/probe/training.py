@@ -12,7 +12,6 @@ from transformers import Seq2SeqTrainingArguments
 
 from autobatch import settings as s
 from autobatch.arguments import DeviceKind, training_arguments
-from autobatch.probe.order import FixedSampler
 from autobatch.probe.schedule import accumulation, most_steps
 from autobatch.probe.session import Session
 from autobatch.probe.trainer import Observed, ObservedSeq2Seq
@@ -59,7 +58,7 @@ def make_trainer(session: Session) -> Observed:
     return kind(
         recorder=session.recorder,
         meter=session.meter,
-        sampler=FixedSampler(material.order.indices),
+        sampler=session.conductor.sampler,
         model=session.model,
         args=make_arguments(request),
         train_dataset=material.samples,

@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, timing_since, elapsed_s):
         self.timing_since, self.elapsed_s, self.excluded_s = timing_since, elapsed_s, 0.0
-        self.optimizer_steps = 0
+        self.optimizer_steps, self.costs = 0, (1.0,)
 
     def estimate(self):
         return Estimate(0.5, 0.001, 4)
@@ -37,14 +37,20 @@ class Recorder:
 def conducted():
     """A conductor whose typical micro-steps have begun, and what it tells."""
 
-    def make(*, warm_up=1, timing_since=None, elapsed_s=0.0):
+    def make(*, warm_up=1, repeats=False, timing_since=None, elapsed_s=0.0):
         silent = SimpleNamespace(**dict.fromkeys(("beat", "utilization", "energy_j", "synchronize"), lambda: None))
         silent.enter = lambda _: None
         recorder = Recorder(timing_since, elapsed_s)
         parts = Parts(
-            evaluates=False, times=True, warm_up=warm_up, ends_longest=False, rule=RULE, deadline=float("inf")
+            evaluates=False,
+            times=True,
+            warm_up=warm_up,
+            repeats=repeats,
+            ends_longest=False,
+            rule=RULE,
+            deadline=float("inf"),
         )
-        conductor = Conductor(parts, recorder, silent, silent)
+        conductor = Conductor(parts, recorder, silent, silent, SimpleNamespace(repeat=lambda: (2.0, 3.0)))
         conductor._begin_typical(TrainerControl())
         return conductor, recorder
 
@@ -103,3 +109,12 @@ def test_what_begins_timing_is_not_taken_off_the_first_micro_step(conducted):
     after(conductor, WORST_STEPS)
 
     assert recorder.excluded_s < 0.05
+
+
+@pytest.mark.parametrize(("repeats", "costs"), [(True, (2.0, 3.0)), (False, (1.0,))])
+def test_what_has_come_is_repeated_once_it_is_timed(conducted, repeats, costs):
+    conductor, recorder = conducted(repeats=repeats)
+
+    after(conductor, WORST_STEPS)
+
+    assert recorder.costs == costs

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probe.order import DISTINCT, Cost, balanced, longest_batch, make_order, micro_batch_costs, typical
+from autobatch.probe.order import Cost, ProbeSampler, balanced, longest_batch, make_order, micro_batch_costs, typical
 
 COST = Cost(1.0, 2.0)
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def test_balanced_is_a_permutation(count):
     assert sorted(balanced(count)) == list(range(count))
 
 
-@pytest.mark.parametrize("beginning", [4, 8, 16])
+@pytest.mark.parametrize("beginning", [4, 8, 16, 32])
 def test_every_beginning_stands_for_the_whole(beginning):
     costs = np.random.default_rng(2).lognormal(0, 1, 500)
 
@@ -38,13 +38,6 @@ def test_every_beginning_stands_for_the_whole(beginning):
 
     assert np.median(chosen) == pytest.approx(np.median(costs), rel=0.4)
     assert chosen.min() < np.quantile(costs, 0.3) < np.quantile(costs, 0.6) < chosen.max()
-
-
-def test_the_same_few_come_over_and_over():
-    chosen = typical(np.random.default_rng(3).lognormal(0, 1, 500), 3 * DISTINCT)
-
-    assert len(set(chosen)) == DISTINCT
-    assert chosen == chosen[:DISTINCT] * 3
 
 
 def test_a_short_epoch_is_repeated():
@@ -102,3 +95,42 @@ def test_fewer_samples_than_a_micro_batch_still_make_one():
     order = make(micro_batch=16, source=np.array([5, 6, 7]), target=np.array([1, 2, 3]))
 
     assert len(order.indices) % 16 == 0
+
+
+def taken(samples, count):
+    return [next(samples) for _ in range(count)]
+
+
+def test_the_sampler_yields_the_order_every_time():
+    order = make()
+    sampler = ProbeSampler(order)
+
+    assert tuple(sampler) == tuple(sampler) == order.indices
+    assert len(sampler) == len(order.indices)
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_the_typical_micro_batches_that_have_come_come_again(surplus):
+    order = make(micro_batch=2, accumulation=3, steps=5, evaluates=True)
+    sampler, first = ProbeSampler(order), 2 * 3 + 1
+    samples = iter(sampler)
+    begun = taken(samples, 2 * (first + 4) - surplus)  # the loader may have taken a part of the last
+
+    costs = sampler.repeat()
+    sequence = begun + list(samples)
+
+    assert order.typical_from == first
+    assert tuple(sequence[: 2 * (first + 4)]) == order.indices[: 2 * (first + 4)]
+    again = order.indices[2 * first : 2 * (first + 4)]
+    assert tuple(sequence[2 * (first + 4) :]) == (again * 5)[: len(order.indices) - 2 * (first + 4)]
+    assert costs == pytest.approx(micro_batch_costs(np.array(sequence), SOURCE, TARGET, COST, 2))
+
+
+def test_before_anything_typical_has_come_nothing_is_repeated():
+    order = make(micro_batch=2, accumulation=3, steps=5)
+    sampler = ProbeSampler(order)
+    samples = iter(sampler)
+    begun = taken(samples, 2 * 2 * 3)
+
+    assert sampler.repeat() == order.costs
+    assert (*begun, *samples) == order.indices
