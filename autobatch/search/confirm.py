@@ -1,4 +1,4 @@
-"""The last stage: the finalists again, longer, in fresh processes; the one confirmed best is chosen."""
+"""The last stage: the best again, longer, in a fresh process; its rivals shortly; the one confirmed best is chosen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
 from autobatch.verdict import MEMORY_KINDS, Kind
 
-LARGEST_CONFIRMATIONS = 6
+LARGEST_ROUNDS = 6
+"""Confirmations and comparisons together."""
 LARGEST_ODD_FAILURES = 2
 """Confirmations that fail for no reason of memory, with none that ran, after which the fault is not a setting's."""
 DEADLINE_S = 300.0
@@ -26,7 +27,11 @@ LEAST_LOSS = 0.02
 
 @dataclass
 class Confirmation:
-    """Confirms finalists one after the other until the best is a confirmed one and no other is worth comparing."""
+    """Confirms finalists one after the other until the best is a confirmed one and no other is worth comparing.
+
+    A rival is compared by a short probe: processes differ more than the steps within one, so that two short ones tell
+    more than a long one, and only what is best then need be confirmed.
+    """
 
     desk: Desk
     judge: Judge
@@ -37,14 +42,18 @@ class Confirmation:
     candidates: Sequence[Configuration] = ()
     """What may be tried, where a finalist turns out to be too large."""
     _too_large: Fact | None = field(default=None, init=False)
+    _compared: frozenset[Core] = field(default=frozenset(), init=False)
 
     def run(self) -> Core | None:
         """Return the chosen configuration's key; None where nothing is safe, or `broken`."""
-        for _ in range(LARGEST_CONFIRMATIONS):
-            finalist, reason = self._next()
-            if finalist is None or self.broken or self.budget.left_s < typical_probe_s(self.desk.facts):
+        for _ in range(LARGEST_ROUNDS):
+            finalist, reason = self._to_confirm()
+            if self.broken or self.budget.left_s < typical_probe_s(self.desk.facts):
                 break
-            self._confirm(finalist, reason)
+            if finalist is not None:
+                self._confirm(finalist, reason)
+            elif not self._compare():
+                break
         return None if self.broken else self._chosen()
 
     @property
@@ -73,7 +82,7 @@ class Confirmation:
         confirmed = {key: score for key, score in scores.items() if key in self._settled()}
         return preferred(confirmed or scores, self.desk.facts, self.tie)
 
-    def _next(self) -> tuple[Configuration | None, str]:
+    def _to_confirm(self) -> tuple[Configuration | None, str]:
         facts, settled = self.desk.facts, self._settled()
         lowered = self._lowered()
         if lowered is not None:
@@ -82,16 +91,28 @@ class Confirmation:
         if smaller is not None:
             return smaller, "confirms the next smaller micro-batch: the best one needs too much"
         best = preferred(self.judge.scores(facts), facts, self.tie)
-        if best is None:
-            return None, "nothing to confirm"
-        if best not in settled:
-            return self._measured(best), "confirms the best"
-        rival = self.judge.contender(facts, best, settled)
-        if rival is None:
-            return None, "no rival is worth it"
+        if best is None or best in settled:
+            return None, ""
+        return self._measured(best), "confirms the best"
+
+    def _compare(self) -> bool:
+        """Probe the best and its rival so that one more of both is known; tell whether that was worth it."""
+        facts = self.desk.facts
+        best = preferred(self.judge.scores(facts), facts, self.tie)
+        rival = None if best is None else self.judge.contender(facts, best, self._settled() | self._compared)
+        if best is None or rival is None:
+            return False
+        self._compared |= {rival}
         # both decide the comparison: the one measured less often tells more
         times = Counter(core(fact.configuration) for fact in facts if fact.ok)
-        return self._measured(min(rival, best, key=lambda key: times[key])), "compares the best with its rival"
+        measured = self._measured(min(rival, best, key=lambda key: times[key]))
+        if measured is None:
+            return False
+        plan = Plan(purpose="probe", max_seconds=min(DEADLINE_S, self.budget.left_s))
+        self.desk.probe(
+            measured.replace(self.tuned), plan, "search", {attributes.WHY: "compares the best and its rival"}
+        )
+        return True
 
     def _measured(self, key: Core) -> Configuration | None:
         fact = latest(self.desk.facts, key)

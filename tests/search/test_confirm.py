@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from autobatch.settings import EVAL_BATCH
 from autobatch.verdict import HINTS, Kind, Verdict
 
@@ -96,3 +98,23 @@ def test_a_confirmation_for_which_the_time_was_short_leaves_the_probes_figures(s
 
     assert chosen is not None
     assert not chosen.confirmed
+
+
+@pytest.mark.parametrize(("again", "chosen", "confirmed"), [(9.7, 6, [6]), (12.0, 4, [6, 4])])
+def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(search, world, again, chosen, confirmed):
+    """Micro-batch 6 is measured as 10 samples/s; 4 as 9.7 at first, and later as `again`."""
+
+    def throughput(configuration):
+        if configuration["gradient_checkpointing"] or configuration["precision"] != "bf16":
+            return 5.0
+        before = [one.micro_batch for one, _ in world.tried[:-1]]
+        return {6: 10.0, 4: again if 4 in before else 9.7}.get(configuration.micro_batch, 5.0)
+
+    world.throughput = throughput
+    result = search(sampler_name="grid", tie=0.0).run()
+
+    last = world.tried[len(search().space.grid()) :]
+    assert result.chosen.configuration.micro_batch == chosen
+    assert result.chosen.confirmed
+    assert [one.micro_batch for one, purpose in last if purpose == "confirm"] == confirmed
+    assert [one.micro_batch for one, purpose in last if purpose == "probe"] == [4]
