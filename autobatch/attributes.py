@@ -10,7 +10,7 @@ from __future__ import annotations
 VERDICT = "verdict"
 HINT = "hint"
 WHY = "why"
-STAGE = "stage"  # search | loader | eval | confirm
+STAGE = "stage"  # search | loader | eval | confirm | compare
 DIGEST = "configuration"
 STEP_S = "s/step"
 SAMPLES_PER_S = "samples/s"

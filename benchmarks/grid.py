@@ -6,7 +6,8 @@ r"""A search's choice beside the exhaustive grid of the same space, the work sha
 Each case is searched once on one card; its grid is searched in parts, one for each value of `--split`. Cards take the
 searches first, then the parts. Where search and grid chose different configurations, both are measured alternately in
 fresh processes, and the difference is held against 2 %. Seconds of a search: from the command to the answer, imports
-and confirmation included. Seconds of the grid: the probes of all its parts, without a confirmation, and imports once.
+and confirmation included. Seconds of the grid: the probes of all its parts, imports and a confirmation once, as one
+command on one card would take.
 """
 
 from __future__ import annotations

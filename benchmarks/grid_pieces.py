@@ -45,8 +45,13 @@ class Piece:
 
     @property
     def probes_s(self) -> list[float]:
-        """Seconds of each probe that was no confirmation."""
+        """Seconds of each probe of the search or the grid itself."""
         return [trial["probe_s"] for trial in self.trials if trial["stage"] == "search"]
+
+    @property
+    def later_s(self) -> float:
+        """Seconds of what came after: tuning, confirmation and comparison."""
+        return float(sum(trial["probe_s"] for trial in self.trials if trial["stage"] != "search"))
 
     @property
     def chosen(self) -> dict[str, Any] | None:
@@ -82,8 +87,8 @@ def best_of(grid: Sequence[Piece]) -> Piece:
 
 def row_of(search: Piece, grid: Sequence[Piece], compared: dict[str, Any] | None) -> dict[str, Any]:
     """Return what a case came to, as far as its pieces ran."""
-    grid_s = sum(sum(part.probes_s) for part in grid)
     imports_s = search.wall_s - search.answer.get("probe_seconds", 0.0)
+    grid_s = sum(sum(part.probes_s) for part in grid) + best_of(grid).later_s
     return {
         "case": search.case,
         "search": _told(search),
@@ -92,6 +97,7 @@ def row_of(search: Piece, grid: Sequence[Piece], compared: dict[str, Any] | None
         "grid_probes": sum(len(part.probes_s) for part in grid),
         "grid_s": imports_s + grid_s,
         "share_of_grid": search.wall_s / (imports_s + grid_s) if grid_s else None,
+        "later_s": {"search": search.later_s, "grid": best_of(grid).later_s},
         "compared": compared or {},
     }
 

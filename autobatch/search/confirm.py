@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autobatch import attributes
-from autobatch.request import Plan
+from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, HOST_MEMORY, Fact
@@ -96,7 +96,7 @@ class Confirmation:
         return self._measured(best), "confirms the best"
 
     def _compare(self) -> bool:
-        """Probe the best and its rival so that one more of both is known; tell whether that was worth it."""
+        """Probe the best or its rival once more; tell whether there was a rival worth it."""
         facts = self.desk.facts
         best = preferred(self.judge.scores(facts), facts, self.tie)
         rival = None if best is None else self.judge.contender(facts, best, self._settled() | self._compared)
@@ -106,13 +106,9 @@ class Confirmation:
         # both decide the comparison: the one measured less often tells more
         times = Counter(core(fact.configuration) for fact in facts if fact.ok)
         measured = self._measured(min(rival, best, key=lambda key: times[key]))
-        if measured is None:
-            return False
-        plan = Plan(purpose="probe", max_seconds=min(DEADLINE_S, self.budget.left_s))
-        self.desk.probe(
-            measured.replace(self.tuned), plan, "search", {attributes.WHY: "compares the best and its rival"}
-        )
-        return True
+        if measured is not None:
+            self._probe(measured, "probe", "compare", "compares the best with its rival")
+        return measured is not None
 
     def _measured(self, key: Core) -> Configuration | None:
         fact = latest(self.desk.facts, key)
@@ -125,10 +121,13 @@ class Confirmation:
         return [fact for fact in self.desk.facts if fact.purpose == "confirm"]
 
     def _confirm(self, finalist: Configuration, reason: str) -> None:
-        plan = Plan(purpose="confirm", max_seconds=min(DEADLINE_S, self.budget.left_s))
-        confirmed = self.desk.probe(finalist.replace(self.tuned), plan, "confirm", {attributes.WHY: reason})
+        confirmed = self._probe(finalist, "confirm", "confirm", reason)
         if confirmed.verdict.kind in DEVICE_MEMORY and not confirmed.eval_to_blame:
             self._too_large = confirmed
+
+    def _probe(self, configuration: Configuration, purpose: Purpose, stage: str, reason: str) -> Fact:
+        plan = Plan(purpose=purpose, max_seconds=min(DEADLINE_S, self.budget.left_s))
+        return self.desk.probe(configuration.replace(self.tuned), plan, stage, {attributes.WHY: reason})
 
     def _lowered(self) -> Configuration | None:
         """Return what was confirmed last, where a setting of a later stage alone made it fail and can be lowered."""

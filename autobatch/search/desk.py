@@ -88,7 +88,7 @@ class Desk:
         Args:
             configuration: what to probe.
             plan: how.
-            stage: search, loader, eval or confirm.
+            stage: search, loader, eval, confirm or compare.
             why: the reason, kept with the trial.
             carried: the trial's value where the probe itself measures no training throughput.
 

@@ -108,7 +108,7 @@ def _device(machine: Mapping[str, Any] | None) -> object:
 
 def _ran(facts: Sequence[Fact], *, timed: bool) -> Iterator[Fact]:
     for fact in facts:
-        if fact.ok and fact.stage in {"search", "confirm"} and fact.purpose != "inference":
+        if fact.ok and fact.stage in {"search", "compare", "confirm"} and fact.purpose != "inference":
             measured = fact.verdict.measurements
             untimed = replace(measured, micro_step_s=None, optimizer_step_s=None)
             verdict = replace(fact.verdict, measurements=measured if timed else untimed)

@@ -215,7 +215,7 @@ class Outlook:
 def _tells(fact: Fact) -> bool:
     """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
     confirmed = fact.purpose == "confirm" and not fact.eval_to_blame
-    return fact.stage == "search" or confirmed or (fact.stage == "loader" and fact.ok)
+    return fact.stage in {"search", "compare"} or confirmed or (fact.stage == "loader" and fact.ok)
 
 
 def _two(batch: Array) -> tuple[int, int]:

@@ -118,3 +118,4 @@ def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(sea
     assert result.chosen.confirmed
     assert [one.micro_batch for one, purpose in last if purpose == "confirm"] == confirmed
     assert [one.micro_batch for one, purpose in last if purpose == "probe"] == [4]
+    assert result.probes == len(world.tried)
