@@ -4,10 +4,10 @@ r"""A search's choice beside the exhaustive grid of the same space, the work sha
         --fix dataloader_num_workers=4 --fix per_device_eval_batch_size=8 --seconds 560 --json FILE
 
 Each case is searched once on one card; its grid is searched in parts, one for each value of `--split`. Cards take the
-searches first, then the parts. Where search and grid chose different configurations, both are measured alternately in
-fresh processes, and the difference is held against 2 %. Seconds of a search: from the command to the answer, imports
-and confirmation included. Seconds of the grid: the probes of all its parts, imports and a confirmation once, as one
-command on one card would take.
+searches first, then the parts. Where search and grid chose different configurations, both are measured alternately by
+short probes in fresh processes, and what the search's loses is held against 2 %. Seconds of a search: from the command
+to the answer, imports and confirmation included. Seconds of the grid: the probes of all its parts, imports and a
+confirmation once, as one command on one card would take.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def command() -> argparse.ArgumentParser:
     made.add_argument("--case", action="append", required=True, help="MODEL or MODEL:CARD; repeatable")
     made.add_argument("--split", required=True, metavar="KEY=V,V", help="a setting searched, too; a grid part a value")
     made.add_argument("--fix", action="append", default=[], metavar="KEY=VALUE", help="as of search; repeatable")
-    made.add_argument("--rounds", type=int, default=2, help="of the two choices side by side")
+    made.add_argument("--rounds", type=int, default=10, help="of the two choices side by side")
     made.add_argument("--seconds", type=float, required=True, help="for everything")
     made.add_argument("--json", type=Path)
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobatch.units import parse_bytes
+from benchmarks.side_by_side import TOLERANCE
 
 GRID_SHARE = 0.1
 """Of the grid's seconds: what a search may take."""
@@ -118,7 +119,8 @@ def _told(piece: Piece) -> dict[str, Any]:
 def ok(row: dict[str, Any]) -> bool:
     """Tell whether a case is as it should be: a choice as good as the grid's, for a tenth of its time."""
     whole = all(part["complete"] for part in row["parts"])
-    return whole and row["share_of_grid"] <= GRID_SHARE and bool(row["compared"].get("within"))
+    difference = row["compared"].get("rel_difference")
+    return whole and row["share_of_grid"] <= GRID_SHARE and difference is not None and difference >= -TOLERANCE
 
 
 def line(row: dict[str, Any]) -> str:
@@ -128,7 +130,9 @@ def line(row: dict[str, Any]) -> str:
     share = row["share_of_grid"]
     figures = f"{search['wall_s']:8.0f} {row['grid_s']:8.0f} {'-' if share is None else f'{share:.1%}':>7}"
     speed = f"{search['samples_per_s']:10.2f} {grid['samples_per_s']:10.2f}"
+    half_width = row["compared"].get("half_width")
     behind = "-" if difference is None else f"{difference:+.1%}"
+    behind += "" if half_width is None else f" +/- {half_width:.1%}"
     probes = f"{search['probes'] or 0:7} {row['grid_probes']:6}"
     whole = "" if all(part["complete"] for part in row["parts"]) else " the grid is not complete"
     return f"{row['case']:36} {probes} {figures} {speed} {behind:>9}{whole}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,7 +15,8 @@ from autobatch.isolation.runner import ProbeRunner
 from autobatch.job.prepare import prepare
 from autobatch.job.request import Job
 from autobatch.machine.gpus import open_device
-from autobatch.request import NullJournal, Plan, Runner
+from autobatch.probe.timing import FEWEST_TIMED, student_975
+from autobatch.request import NullJournal, Plan, Purpose, Runner
 from autobatch.settings import Configuration
 from autobatch.store.lock import GpuLock
 from autobatch.verdict import Kind
@@ -28,7 +30,13 @@ ROUND_S = 30.0
 
 
 def compare(
-    job: Job, answers: Mapping[str, Mapping[str, Any]], rounds: int, folder: Path, deadline: Deadline
+    job: Job,
+    answers: Mapping[str, Mapping[str, Any]],
+    rounds: int,
+    folder: Path,
+    deadline: Deadline,
+    *,
+    purpose: Purpose = "confirm",
 ) -> dict[str, Any]:
     """Compare the chosen configurations of two searches; the same configuration is not measured again.
 
@@ -38,6 +46,7 @@ def compare(
         rounds: measurements of each.
         folder: for the probes.
         deadline: no round is begun that would end after it.
+        purpose: of the probes.
 
     Raises:
         AutobatchError: the device is not there, or a search is at work on it.
@@ -59,13 +68,17 @@ def compare(
             keep_open=(lock.fileno(),),
         ) as runner,
     ):
-        return judged(alternately(runner, configurations, rounds, deadline))
+        return judged(alternately(runner, configurations, rounds, deadline, purpose))
 
 
 def alternately(
-    runner: Runner, configurations: Mapping[str, Configuration], rounds: int, deadline: Deadline
+    runner: Runner,
+    configurations: Mapping[str, Configuration],
+    rounds: int,
+    deadline: Deadline,
+    purpose: Purpose = "confirm",
 ) -> dict[str, list[dict[str, Any]]]:
-    """Measure each configuration in turn, as a confirmation does, each round in the other order: A B, B A, A B."""
+    """Measure each configuration in turn, in fresh processes, each round in the other order: A B, B A, A B."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in configurations}
     took_s = ROUND_S
     for number in range(rounds):
@@ -73,7 +86,7 @@ def alternately(
             break
         left_s = deadline.left_s
         for name in list(configurations)[:: -1 if number % 2 else 1]:
-            verdict = runner.run(configurations[name], Plan("confirm", max_seconds=PROBE_S), NullJournal())
+            verdict = runner.run(configurations[name], Plan(purpose, max_seconds=PROBE_S), NullJournal())
             found[name].append({"kind": str(verdict.kind), "samples_per_s": verdict.measurements.samples_per_s})
         took_s = left_s - deadline.left_s
     return found
@@ -83,14 +96,22 @@ def judged(measured: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return the relative difference of the second's samples/s to the first's: the median over the rounds."""
     rounds = zip(*measured.values(), strict=True)
     ran = [(one["samples_per_s"], other["samples_per_s"]) for one, other in rounds if _ran(one) and _ran(other)]
-    difference = median(second / first for first, second in ran) - 1 if ran else None
+    differences = [second / first - 1 for first, second in ran]
+    difference = median(differences) if ran else None
     return {
         "same_configuration": False,
         "measured": dict(measured),
         "rel_difference": difference,
+        "half_width": _half_width(differences),
         "tolerance": TOLERANCE,
         "within": difference is not None and abs(difference) <= TOLERANCE,
     }
+
+
+def _half_width(differences: list[float]) -> float | None:
+    """Return that of the mean's 95 % interval; None from too few."""
+    count = len(differences)
+    return student_975(count - 1) * stdev(differences) / sqrt(count) if count >= FEWEST_TIMED else None
 
 
 def _ran(probe: Mapping[str, Any]) -> bool:
@@ -98,11 +119,12 @@ def _ran(probe: Mapping[str, Any]) -> bool:
 
 
 def main() -> int:
-    """Compare two answers for `benchmarks.grid`: job, answers, rounds and seconds are read from a JSON file."""
+    """Compare two answers by short probes, for `benchmarks.grid`: what is asked is read from a JSON file."""
     asked = json.loads(Path(sys.argv[1]).read_text())
     deadline = Deadline(asked["seconds"])
     with TemporaryDirectory() as folder:
-        found = compare(Job.from_dict(asked["job"]), asked["answers"], asked["rounds"], Path(folder), deadline)
+        job, answers, rounds = Job.from_dict(asked["job"]), asked["answers"], asked["rounds"]
+        found = compare(job, answers, rounds, Path(folder), deadline, purpose="probe")
     print(json.dumps(found))
     return 0
 

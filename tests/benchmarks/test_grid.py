@@ -58,22 +58,23 @@ def test_the_grids_seconds_are_its_probes_one_import_and_one_confirmation(pieces
     answered(one, 490.0, probe_s=[100.0, 200.0])
     answered(other, 505.0, probe_s=[200.0])
 
-    row = row_of(search, [one, other], {"within": True, "rel_difference": -0.01})
+    row = row_of(search, [one, other], {"rel_difference": -0.01, "half_width": 0.03})
 
     assert row["grid_s"] == 535.0
     assert row["grid"]["samples_per_s"] == 505.0
     assert row["share_of_grid"] == pytest.approx(45 / 535)
     assert ok(row)
     assert "8.4%" in line(row)
+    assert "-1.0% +/- 3.0%" in line(row)
 
 
 @pytest.mark.parametrize(
     ("compared", "stopped", "wall_s"),
     [
-        ({"within": False}, "every configuration has been tried", 45.0),
+        ({"rel_difference": -0.03}, "every configuration has been tried", 45.0),
         ({}, "every configuration has been tried", 45.0),
-        ({"within": True}, "the budget is used up", 45.0),
-        ({"within": True}, "every configuration has been tried", 70.0),
+        ({"rel_difference": 0.0}, "the budget is used up", 45.0),
+        ({"rel_difference": 0.0}, "every configuration has been tried", 90.0),
     ],
 )
 def test_a_case_must_be_complete_as_good_and_quick(pieces, compared, stopped, wall_s):
@@ -82,6 +83,14 @@ def test_a_case_must_be_complete_as_good_and_quick(pieces, compared, stopped, wa
     for part in parts:
         answered(part, 500.0, probe_s=[250.0], stopped=stopped)
     assert not ok(row_of(search, parts, compared))
+
+
+def test_a_choice_that_is_faster_than_the_grids_is_as_good(pieces):
+    search, *parts = pieces
+    answered(search, 500.0, probe_s=[10.0]).wall_s = 45.0
+    for part in parts:
+        answered(part, 500.0, probe_s=[250.0])
+    assert ok(row_of(search, parts, {"rel_difference": 0.05}))
 
 
 def test_what_did_not_run_is_said(pieces):

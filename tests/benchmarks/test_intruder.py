@@ -129,6 +129,7 @@ def test_answers_are_measured_in_turn_and_compared_round_by_round():
     assert [micro_batch for micro_batch, _ in runner.asked] == [8, 16, 16, 8, 8, 16]
     assert {purpose for _, purpose in runner.asked} == {"confirm"}
     assert found["rel_difference"] == pytest.approx(0.01)
+    assert found["half_width"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=0.06)
     assert found["within"]
 
 
