@@ -108,6 +108,10 @@ class Confidence(StrEnum):
     UNDECIDED = "undecided"
 
 
+BUSY = 0.8
+"""A card that computes for less of the time, the loader's share aside, waits for its host."""
+
+
 @dataclass(frozen=True)
 class Measurements:
     """Figures of one probe; None where it was not, or could not be, measured. Units are in the names."""
@@ -150,6 +154,12 @@ class Measurements:
     loss: float | None = None
     startup_s: Mapping[str, float] = field(default_factory=dict)
     """Start-up cost by phase: fork, context, build, trainer, first_step."""
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether the card, as far as it was looked at, waits for its host to launch kernels."""
+        busy = self.gpu_utilization_fraction
+        return busy is not None and busy + (self.loader_wait_fraction or 0.0) < BUSY
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures that are known, JSON-ready."""

@@ -9,12 +9,10 @@ from autobatch.review import words
 from autobatch.review.held import held_lines, place
 from autobatch.settings import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, OPTIM, WORKERS
 from autobatch.units import GIB, format_bytes, format_duration
-from autobatch.verdict import FLAGS, HINTS, Kind
+from autobatch.verdict import FLAGS, HINTS, Kind, Measurements
 
 _SAME = 0.02
 """Throughputs closer than this share are a tie."""
-_BUSY = 0.8
-"""A card that computes for less of the time, the loader's share aside, waits for its host."""
 
 
 def answer_text(answer: Mapping[str, Any]) -> str:
@@ -137,9 +135,10 @@ def _loader(chosen: Mapping[str, Any]) -> Iterator[str]:
 
 def _launches(measured: Mapping[str, Any]) -> Iterator[str]:
     """Say where the card is not the bound: its kernels are done before the host has launched the next."""
-    busy = measured.get("gpu_utilization_fraction")
-    if busy is not None and busy + (measured.get("loader_wait_fraction") or 0.0) < _BUSY:
-        yield f"  card      busy {words.percent(busy)} of the time; else it waits for the host to launch kernels"
+    figures = Measurements.from_dict(measured)
+    if figures.launch_bound:
+        busy = words.percent(figures.gpu_utilization_fraction)
+        yield f"  card      busy {busy} of the time; else it waits for the host to launch kernels"
 
 
 def _sureness(chosen: Mapping[str, Any]) -> str:

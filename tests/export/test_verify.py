@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from autobatch.export.frozen import load, save
@@ -45,6 +47,16 @@ def test_a_doubtful_promise_has_a_wider_band(frozen):
     now = Measurements(step_s=0.58, micro_step_rel_error=0.1)
 
     assert run(frozen, Recorded(Verdict(Kind.OK, now)), 90).holds
+
+
+@pytest.mark.parametrize(("busy", "holds"), [(0.6, True), (0.95, False), (None, False)])
+def test_where_launches_bind_the_band_is_wider(tmp_path, chosen, busy, holds):
+    promised = replace(chosen.measurements, gpu_utilization_fraction=busy, step_s=0.5)
+    save(replace(chosen, measurements=promised), tmp_path / "best.yaml")
+
+    now = Recorded(Verdict(Kind.OK, Measurements(step_s=0.56)))
+
+    assert run(load(tmp_path / "best.yaml"), now, 90).holds is holds
 
 
 def test_a_failure_does_not_hold(frozen):
