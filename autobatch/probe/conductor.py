@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from autobatch.probe.collate import LoaderClock
 from autobatch.probe.device import Meter, Peak
 from autobatch.probe.order import WORST_STEPS, ProbeSampler
 from autobatch.probe.outcome import Progress
@@ -18,6 +19,10 @@ WARM_UP_STEPS = 1
 """Typical steps in which the optimizer's is measured by itself; the worst case has warmed up most already."""
 WARM_UP_S = 4.0
 """Of typical micro-steps, after which they are timed in any case."""
+READY_WAIT, READY_SHARE = 0.05, 0.8
+"""A loader is ready in time if the device waited less than this share for it, and its workers, all together, need less
+than that share of a micro-step to make one. Otherwise what has come is not repeated: it is read faster when it is read
+again."""
 LOOK_EVERY_S = 0.1
 """Seconds of timing between looks at the estimate, which cost time themselves."""
 CARD_EVERY_S = 5.0
@@ -34,7 +39,8 @@ class Parts:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
         warm_up: typical micro-steps before that, unless they take longer than `WARM_UP_S`.
-        repeats: those timed are of micro-batches that have come before.
+        repeats: those timed are of micro-batches that have come before, where the loader is ready in time.
+        workers: of the loader.
         ends_longest: the longest micro-batch once more, after typical ones: an allocator that has served many lengths,
             CUDA's or the host's, fits a longer one less well than at the start.
         rule: when timing ends.
@@ -47,6 +53,7 @@ class Parts:
     times: bool
     warm_up: int
     repeats: bool
+    workers: int
     ends_longest: bool
     rule: Rule
     deadline: float
@@ -62,6 +69,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     meter: Meter
     progress: Progress
     sampler: ProbeSampler
+    clock: LoaderClock
     train_peak: Peak | None = None
     eval_peak: Peak | None = None
     eval_batches: list[float] = field(default_factory=list)
@@ -148,9 +156,15 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self.meter.synchronize()
         self._asked = time.monotonic()
         self._energy_before_j = self.meter.energy_j()
-        if self.parts.repeats:
+        if self.parts.repeats and self._is_ready_in_time():
             self.recorder.costs = self.sampler.repeat()
         self.recorder.begin_timing()
+
+    def _is_ready_in_time(self) -> bool:
+        elapsed = time.monotonic() - self._typical_since
+        waited = sum(self.recorder.waits[WORST_STEPS:])
+        made_s = (self.clock.batch_s or 0.0) / max(1, self.parts.workers)
+        return waited <= READY_WAIT * elapsed and made_s <= READY_SHARE * elapsed / self._warmed
 
     def _end_worst_case(self, control: TrainerControl) -> None:
         self.train_peak = self.meter.peak()

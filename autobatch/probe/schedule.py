@@ -6,7 +6,7 @@ from autobatch.probe.conductor import WARM_UP_STEPS, Parts
 from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.timing import Rule
 from autobatch.request import ProbeRequest
-from autobatch.settings import ALLOCATOR, EXPANDABLE
+from autobatch.settings import ALLOCATOR, EXPANDABLE, WORKERS
 
 PROBE_ACCUMULATION = 2
 """Micro-steps in an optimizer step of a probe, at most: more repeat what two show. A confirmation has them all."""
@@ -58,6 +58,7 @@ def parts(request: ProbeRequest, started: float) -> Parts:
         times=plan.purpose in TIMED_MICRO_STEPS,
         warm_up=WARM_UP_MICRO_STEPS.get(plan.purpose, 0),
         repeats=plan.purpose == "confirm",
+        workers=int(request.configuration[WORKERS]),
         ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
         rule=Rule(plan.precision_target, shortest_s, longest_s),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,

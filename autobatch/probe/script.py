@@ -181,7 +181,7 @@ class ScriptProbe:
             evaluates=planned.evaluates and len(material.evaluation) > 0,
             repeats=planned.repeats and not own_loader,
         )
-        conductor = Conductor(planned, recorder, self.meter, self.progress, ProbeSampler(order))
+        conductor = Conductor(planned, recorder, self.meter, self.progress, ProbeSampler(order), material.clock)
         return Session(self.request, self.meter, trainer.model, material, recorder, conductor)
 
     def end(self, found: Measurements, marks: dict[str, bool]) -> NoReturn:

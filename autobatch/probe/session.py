@@ -71,6 +71,7 @@ def open_session(request: ProbeRequest, progress: Progress, watch: Stopwatch) ->
     with watch.phase("trainer"):
         material = make_material(request, model)
     recorder = Recorder(material.order.costs, material.order.expected_cost)
-    conductor = Conductor(parts(request, started), recorder, meter, progress, ProbeSampler(material.order))
+    sampler = ProbeSampler(material.order)
+    conductor = Conductor(parts(request, started), recorder, meter, progress, sampler, material.clock)
     beat_with(model, request, progress)
     return Session(request, meter, model, material, recorder, conductor)

@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, timing_since, elapsed_s):
         self.timing_since, self.elapsed_s, self.excluded_s = timing_since, elapsed_s, 0.0
-        self.optimizer_steps, self.costs = 0, (1.0,)
+        self.optimizer_steps, self.costs, self.waits = 0, (1.0,), [9.0, 9.0, 0.0]
 
     def estimate(self):
         return Estimate(0.5, 0.001, 4)
@@ -37,7 +37,7 @@ class Recorder:
 def conducted():
     """A conductor whose typical micro-steps have begun, and what it tells."""
 
-    def make(*, warm_up=1, repeats=False, timing_since=None, elapsed_s=0.0):
+    def make(*, warm_up=1, repeats=False, batch_s=None, timing_since=None, elapsed_s=0.0):
         silent = SimpleNamespace(**dict.fromkeys(("beat", "utilization", "energy_j", "synchronize"), lambda: None))
         silent.enter = lambda _: None
         recorder = Recorder(timing_since, elapsed_s)
@@ -46,11 +46,13 @@ def conducted():
             times=True,
             warm_up=warm_up,
             repeats=repeats,
+            workers=2,
             ends_longest=False,
             rule=RULE,
             deadline=float("inf"),
         )
-        conductor = Conductor(parts, recorder, silent, silent, SimpleNamespace(repeat=lambda: (2.0, 3.0)))
+        sampler = SimpleNamespace(repeat=lambda: (2.0, 3.0))
+        conductor = Conductor(parts, recorder, silent, silent, sampler, SimpleNamespace(batch_s=batch_s))
         conductor._begin_typical(TrainerControl())
         return conductor, recorder
 
@@ -111,10 +113,20 @@ def test_what_begins_timing_is_not_taken_off_the_first_micro_step(conducted):
     assert recorder.excluded_s < 0.05
 
 
-@pytest.mark.parametrize(("repeats", "costs"), [(True, (2.0, 3.0)), (False, (1.0,))])
-def test_what_has_come_is_repeated_once_it_is_timed(conducted, repeats, costs):
-    conductor, recorder = conducted(repeats=repeats)
+@pytest.mark.parametrize(
+    ("repeats", "wait_s", "batch_s", "again"),
+    [
+        (True, 0.0, 0.01, True),
+        (False, 0.0, 0.01, False),
+        (True, 0.1, 0.01, False),  # the device has waited
+        (True, 0.0, 3.0, False),  # it will, when what is ready now is used up
+    ],
+)
+def test_what_has_come_is_repeated_where_the_loader_is_ready_in_time(conducted, repeats, wait_s, batch_s, again):
+    conductor, recorder = conducted(repeats=repeats, batch_s=batch_s)
+    recorder.waits[-1] = wait_s
+    conductor._typical_since -= 1.0
 
     after(conductor, WORST_STEPS)
 
-    assert recorder.costs == costs
+    assert recorder.costs == ((2.0, 3.0) if again else (1.0,))
