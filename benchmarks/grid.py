@@ -7,7 +7,8 @@ Each case is searched once on one card; its grid is searched in parts, one for e
 searches first, then the parts. Where search and grid chose different configurations, both are measured alternately by
 short probes in fresh processes, and what the search's loses is held against 2 %. Seconds of a search: from the command
 to the answer, imports and confirmation included. Seconds of the grid: the probes of all its parts, imports and a
-confirmation once, as one command on one card would take.
+confirmation once, as one command on one card would take. What the time was too short for is run with `--resume` and
+the file of before.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,8 +67,10 @@ class Cards:
             with self._lock:
                 self._keep()
 
-    def search(self, piece: Piece, device: str) -> None:
-        """Run a piece, and keep its answer and trials."""
+    def search(self, piece: Piece, least_s: float, device: str) -> None:
+        """Run a piece, unless there is less time, and keep its answer and trials."""
+        if not self._deadline.allows(least_s):
+            return
         began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._path(piece)
         where = ["--device", device, "--db", database, "--json", "--quiet", "--budget", f"{budget_s:.0f}s"]
         done = processes.run(["-m", "autobatch", "search", *piece.options, *where], budget_s + OVERTIME_S)
@@ -98,6 +101,8 @@ def command() -> argparse.ArgumentParser:
     made.add_argument("--fix", action="append", default=[], metavar="KEY=VALUE", help="as of search; repeatable")
     made.add_argument("--rounds", type=int, default=10, help="of the two choices side by side")
     made.add_argument("--seconds", type=float, required=True, help="for everything")
+    made.add_argument("--part-seconds", type=float, default=LEAST_S, help="no part of a grid is begun with less left")
+    made.add_argument("--resume", type=Path, metavar="FILE", help="of --json, from a run of the same cases before")
     made.add_argument("--json", type=Path)
     return made
 
@@ -114,12 +119,27 @@ class Whole:
         """Return what each case has come to."""
         return [row_of(search, grid, self.compared.get(search.case)) for search, *grid in self.cases]
 
+    def figures(self) -> dict[str, Any]:
+        """Return what is kept: the rows, and what they are made of."""
+        pieces = [asdict(piece) for case in self.cases for piece in case]
+        return {"rows": self.rows(), "pieces": pieces, "compared": self.compared}
+
+    def take_up(self, figures: Mapping[str, Any]) -> None:
+        """Take over what was complete before."""
+        for piece in (piece for case in self.cases for piece in case):
+            piece.take_up(figures["pieces"])
+        self.compared.update(figures["compared"])
+
     def run(self, cards: Cards) -> None:
-        """Search, then search the grids, then compare."""
-        ordered = [case[0] for case in self.cases] + [part for case in self.cases for part in case[1:]]
-        cards.run([partial(cards.search, piece) for piece in ordered])
-        both = [(search, best_of(grid)) for search, *grid in self.cases]
-        cards.run([partial(self.compare, cards, *two) for two in both if all(one.chosen for one in two)])
+        """Search, then search the grids, then compare: what is not done yet."""
+        searches = [partial(cards.search, case[0], LEAST_S) for case in self.cases if not case[0].complete]
+        parts = [part for case in self.cases for part in case[1:] if not part.complete]
+        cards.run([*searches, *(partial(cards.search, part, self.options.part_seconds) for part in parts)])
+        ended = [case for case in self.cases if all(one.complete for one in case) and not self._is_compared(case[0])]
+        cards.run([partial(self.compare, cards, search, best_of(grid)) for search, *grid in ended])
+
+    def _is_compared(self, search: Piece) -> bool:
+        return self.compared.get(search.case, {}).get("rel_difference") is not None
 
     def compare(self, cards: Cards, search: Piece, grid: Piece, device: str) -> None:
         """Compare the two choices of a case."""
@@ -135,11 +155,13 @@ def main() -> int:
         return 3
     processes.allow_interrupts()
     whole = Whole(options, [pieces_of(case, options) for case in options.case])
+    if options.resume:
+        whole.take_up(json.loads(options.resume.read_text()))
     with TemporaryDirectory() as folder:
         deadline = Deadline(options.seconds - END_S)
-        whole.run(Cards(len(gpus), Path(folder), deadline, lambda: record.keep(rows=whole.rows())))
+        whole.run(Cards(len(gpus), Path(folder), deadline, lambda: record.keep(**whole.figures())))
     rows = whole.rows()
-    record.keep(rows=rows)
+    record.keep(**whole.figures())
     print(HEADER, *map(line, rows), sep="\n")
     return int(not all(map(ok, rows)))
 

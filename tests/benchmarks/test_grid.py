@@ -130,7 +130,53 @@ def test_a_piece_keeps_its_answer_and_its_trials(tmp_path, monkeypatch, pieces):
     asked: list = []
     monkeypatch.setattr(processes, "run", run)
     piece: Piece = pieces[0]
-    grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(piece, "cuda:0")
+    grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(piece, 60.0, "cuda:0")
     assert asked == [("search", 200.0), ("trials", grid.LIST_S)]
     assert (piece.answer, piece.probes_s) == ({"chosen": None}, [3.0])
     assert not piece.complete
+
+
+def test_with_too_little_time_a_piece_is_not_begun(tmp_path, monkeypatch, pieces):
+    monkeypatch.setattr(processes, "run", lambda *_: pytest.fail("begun"))
+    grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(pieces[1], 300.0, "cuda:0")
+    assert not pieces[1].answer
+
+
+def test_a_run_goes_on_with_what_was_complete(pieces):
+    options = grid.command().parse_args([*WORDS, "--resume", "before.json"])
+    search, one, other = pieces
+    answered(search, 500.0, probe_s=[5.0])
+    answered(one, 490.0, probe_s=[100.0])
+    answered(other, 505.0, probe_s=[200.0], stopped="the budget is used up")
+    before = json.loads(json.dumps(grid.Whole(options, [pieces]).figures()))
+
+    again = grid.Whole(options, [pieces_of(options.case[0], options)])
+    again.take_up(before)
+    other_space = pieces_of(options.case[0], grid.command().parse_args([*WORDS, "--fix", "precision=fp32"]))
+    grid.Whole(options, [other_space]).take_up(before)
+
+    assert [piece.complete for piece in again.cases[0]] == [True, True, False]
+    assert again.cases[0][1].probes_s == [100.0]
+    assert not any(piece.answer for piece in other_space)
+
+
+def test_only_what_is_missing_is_run(pieces):
+    options = grid.command().parse_args(WORDS)
+    search, one, _ = pieces
+    answered(search, 500.0, probe_s=[5.0])
+    answered(one, 490.0, probe_s=[100.0])
+    begun = []
+
+    class Idle:
+        def run(self, work):
+            for call in work:
+                call("cuda:0")
+
+        def search(self, piece, least_s, device):
+            begun.append((piece.part, least_s, device))
+
+        def compare(self, *_):
+            pytest.fail("a case that is not complete is not compared")
+
+    grid.Whole(options, [pieces]).run(Idle())
+    assert begun == [("optim=adamw_8bit", grid.LEAST_S, "cuda:0")]
