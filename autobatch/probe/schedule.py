@@ -17,8 +17,9 @@ TIMED_SECONDS = {"probe": (1.0, 2.0), "confirm": (15.0, 20.0)}
 seen both."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Typical micro-steps at most."""
-WARM_UP_MICRO_STEPS = {"probe": 1, "confirm": 128}
-"""Those of them that are not timed, unless they take long: a confirmation meets lengths in them and times them then."""
+WARM_UP_MICRO_STEPS = 1
+REPEATED_MICRO_STEPS = 128
+"""Those of them that are not timed, unless they take long. What repeats meets its lengths in them."""
 
 
 def accumulation(request: ProbeRequest) -> int:
@@ -52,12 +53,14 @@ def parts(request: ProbeRequest, started: float) -> Parts:
 
     """
     plan = request.plan
+    # elsewhere memory grows with every new length, and what repeats would not show it
+    repeats = plan.purpose == "confirm" and _grows(request)
     shortest_s, longest_s = TIMED_SECONDS.get(plan.purpose, (0.0, 0.0))
     return Parts(
         evaluates=evaluates(request),
         times=plan.purpose in TIMED_MICRO_STEPS,
-        warm_up=WARM_UP_MICRO_STEPS.get(plan.purpose, 0),
-        repeats=plan.purpose == "confirm",
+        warm_up=REPEATED_MICRO_STEPS if repeats else WARM_UP_MICRO_STEPS,
+        repeats=repeats,
         workers=int(request.configuration[WORKERS]),
         ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
         rule=Rule(plan.precision_target, shortest_s, longest_s),

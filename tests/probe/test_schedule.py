@@ -57,6 +57,26 @@ def test_the_longest_is_tried_again_where_lengths_leave_gaps(asked, purpose, dev
     assert schedule.parts(request, 0.0).ends_longest is again
 
 
+@pytest.mark.parametrize(
+    ("purpose", "device", "allocator", "repeats"),
+    [
+        ("confirm", "cuda:0", EXPANDABLE, True),
+        ("confirm", "cuda:0", "", False),
+        ("confirm", "cpu", EXPANDABLE, False),
+        ("probe", "cuda:0", EXPANDABLE, False),
+    ],
+)
+def test_what_has_come_is_repeated_where_memory_does_not_grow_with_new_lengths(
+    asked, purpose, device, allocator, repeats
+):
+    request = asked(purpose)
+    request = replace(request, device=device, configuration=request.configuration.replace(pytorch_alloc_conf=allocator))
+    parts = schedule.parts(request, 0.0)
+
+    assert parts.repeats is repeats
+    assert (parts.warm_up > 1) is repeats
+
+
 def test_hopeless_is_judged_by_the_micro_step(asked):
     assert schedule.hopeless_micro_s(asked("probe", hopeless_samples_per_s=2.0)) == 2.0
     assert schedule.hopeless_micro_s(asked("probe")) is None
