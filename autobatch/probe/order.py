@@ -77,8 +77,8 @@ class ProbeSampler(Sampler[int]):
     def repeat(self) -> tuple[float, ...]:
         """Go on with the typical micro-batches that have come, from the first; return the costs of all micro-batches.
 
-        A length that is new makes the libraries look up kernels and memory, which takes up to a tenth of a step that
-        launches bound. A long training meets few new ones.
+        A long training has met most lengths before, so a promise is timed on lengths that have come. How much a new one
+        costs is not settled: docs/probes.md has what was measured.
         """
         costs, first = self._order.costs, self._order.typical_from
         size = len(self._order.indices) // len(costs)

@@ -18,8 +18,9 @@ seen both."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Typical micro-steps at most."""
 WARM_UP_MICRO_STEPS = 1
+"""Typical micro-steps that are not timed."""
 REPEATED_MICRO_STEPS = 128
-"""Those of them that are not timed, unless they take long. What repeats meets its lengths in them."""
+"""The same where what has come is repeated, unless they take long: they are what has come."""
 
 
 def accumulation(request: ProbeRequest) -> int:

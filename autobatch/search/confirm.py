@@ -83,22 +83,20 @@ class Confirmation:
         return preferred(confirmed or scores, self.desk.facts, self.tie)
 
     def _to_confirm(self) -> tuple[Configuration | None, str]:
-        facts, settled = self.desk.facts, self._settled()
         lowered = self._lowered()
         if lowered is not None:
             return lowered, "confirms with less of what alone needed too much"
         smaller = self._smaller()
         if smaller is not None:
             return smaller, "confirms the next smaller micro-batch: the best one needs too much"
-        best = preferred(self.judge.scores(facts), facts, self.tie)
-        if best is None or best in settled:
+        best = self._best()
+        if best is None or best in self._settled():
             return None, ""
         return self._measured(best), "confirms the best"
 
     def _compare(self) -> bool:
         """Probe the best or its rival once more; tell whether there was a rival worth it."""
-        facts = self.desk.facts
-        best = preferred(self.judge.scores(facts), facts, self.tie)
+        facts, best = self.desk.facts, self._best()
         rival = None if best is None else self.judge.contender(facts, best, self._settled() | self._compared)
         if best is None or rival is None:
             return False
@@ -109,6 +107,9 @@ class Confirmation:
         if measured is not None:
             self._probe(measured, "probe", "compare", "compares the best with its rival")
         return measured is not None
+
+    def _best(self) -> Core | None:
+        return preferred(self.judge.scores(self.desk.facts), self.desk.facts, self.tie)
 
     def _measured(self, key: Core) -> Configuration | None:
         fact = latest(self.desk.facts, key)

@@ -41,38 +41,23 @@ def test_timing_ends_before_the_probe_is_stopped(asked):
 
 
 @pytest.mark.parametrize(
-    ("purpose", "device", "allocator", "again"),
+    ("purpose", "device", "allocator", "longest_again", "repeats"),
     [
-        ("probe", "cuda:0", EXPANDABLE, False),
-        ("probe", "cuda:0", "", True),
-        ("probe", "cpu", EXPANDABLE, True),
-        ("confirm", "cuda:0", EXPANDABLE, True),
-        ("eval", "cuda:0", "", False),
+        ("probe", "cuda:0", EXPANDABLE, False, False),
+        ("probe", "cuda:0", "", True, False),
+        ("probe", "cpu", EXPANDABLE, True, False),
+        ("confirm", "cuda:0", EXPANDABLE, True, True),
+        ("confirm", "cuda:0", "", True, False),
+        ("confirm", "cpu", EXPANDABLE, True, False),
+        ("eval", "cuda:0", "", False, False),
     ],
 )
-def test_the_longest_is_tried_again_where_lengths_leave_gaps(asked, purpose, device, allocator, again):
-    request = asked(purpose)
-    request = replace(request, device=device, configuration=request.configuration.replace(pytorch_alloc_conf=allocator))
-
-    assert schedule.parts(request, 0.0).ends_longest is again
-
-
-@pytest.mark.parametrize(
-    ("purpose", "device", "allocator", "repeats"),
-    [
-        ("confirm", "cuda:0", EXPANDABLE, True),
-        ("confirm", "cuda:0", "", False),
-        ("confirm", "cpu", EXPANDABLE, False),
-        ("probe", "cuda:0", EXPANDABLE, False),
-    ],
-)
-def test_what_has_come_is_repeated_where_memory_does_not_grow_with_new_lengths(
-    asked, purpose, device, allocator, repeats
-):
+def test_what_depends_on_how_memory_grows(asked, *, purpose, device, allocator, longest_again, repeats):
     request = asked(purpose)
     request = replace(request, device=device, configuration=request.configuration.replace(pytorch_alloc_conf=allocator))
     parts = schedule.parts(request, 0.0)
 
+    assert parts.ends_longest is longest_again
     assert parts.repeats is repeats
     assert (parts.warm_up > 1) is repeats
 
