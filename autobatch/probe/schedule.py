@@ -5,7 +5,7 @@ from __future__ import annotations
 from autobatch.probe.conductor import WARM_UP_STEPS, Parts
 from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.timing import Rule
-from autobatch.request import ProbeRequest
+from autobatch.request import Plan, ProbeRequest
 from autobatch.settings import ALLOCATOR, EXPANDABLE, WORKERS
 
 PROBE_ACCUMULATION = 2
@@ -15,6 +15,10 @@ DEADLINE_SHARE = 0.8
 TIMED_SECONDS = {"probe": (1.0, 2.0), "confirm": (15.0, 20.0)}
 """Shortest and longest timing, by purpose. A shared host is faster and slower by the second: a promise must have
 seen both."""
+TOLERANCE = 0.05
+"""95 % interval of a micro-step, as a share of it, wider than which a confirmation goes on for longer ..."""
+PATIENCE_S, PATIENCE_SHARE = 60.0, 0.3
+"""... up to so many seconds, and this share of the probe's time."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Typical micro-steps at most."""
 WARM_UP_MICRO_STEPS = 1
@@ -56,7 +60,6 @@ def parts(request: ProbeRequest, started: float) -> Parts:
     plan = request.plan
     # elsewhere memory grows with every new length, and what repeats would not show it
     repeats = plan.purpose == "confirm" and _grows(request)
-    shortest_s, longest_s = TIMED_SECONDS.get(plan.purpose, (0.0, 0.0))
     return Parts(
         evaluates=evaluates(request),
         times=plan.purpose in TIMED_MICRO_STEPS,
@@ -64,10 +67,18 @@ def parts(request: ProbeRequest, started: float) -> Parts:
         repeats=repeats,
         workers=int(request.configuration[WORKERS]),
         ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
-        rule=Rule(plan.precision_target, shortest_s, longest_s),
+        rule=_rule(plan),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),
     )
+
+
+def _rule(plan: Plan) -> Rule:
+    shortest_s, longest_s = TIMED_SECONDS.get(plan.purpose, (0.0, 0.0))
+    if plan.purpose != "confirm":
+        return Rule(plan.precision_target, shortest_s, longest_s)
+    patience_s = min(PATIENCE_S, PATIENCE_SHARE * plan.max_seconds)
+    return Rule(plan.precision_target, shortest_s, longest_s, TOLERANCE, patience_s)
 
 
 def _grows(request: ProbeRequest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,18 +136,22 @@ class Rule:
     """When timing has gone on for long enough.
 
     It ends when the 95 % interval's half width is below `precision` of the estimate, but not before `fewest`
-    micro-steps and `shortest_s`, and at the latest where another micro-step would end after `longest_s`.
+    micro-steps and `shortest_s`; from `longest_s` on `tolerance` will do; and at the latest where another micro-step
+    would end after `patience_s`.
     """
 
     precision: float
     shortest_s: float
     longest_s: float
+    tolerance: float = inf
+    patience_s: float = inf
     fewest: int = 5
 
     def enough(self, current: Estimate, elapsed_s: float) -> bool:
         """Tell whether to stop."""
-        if elapsed_s + current.seconds > self.longest_s:
-            return True
+        then_s = elapsed_s + current.seconds
+        if then_s > self.longest_s:
+            return current.rel_error <= self.tolerance or then_s > self.patience_s
         settled = current.timed >= self.fewest and elapsed_s >= self.shortest_s
         return settled and current.rel_error <= self.precision
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autobatch.probe import schedule
+from autobatch.probe.timing import Estimate
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import EXPANDABLE, Configuration
 
@@ -38,6 +39,18 @@ def test_timing_ends_before_the_probe_is_stopped(asked):
     parts = schedule.parts(asked("probe", max_seconds=100.0), started=1000.0)
 
     assert parts.deadline == 1080.0
+
+
+def test_only_a_confirmation_with_time_goes_on_where_the_machine_is_unsteady(asked):
+    unsteady = Estimate(0.1, 0.01, 400)
+
+    def enough(purpose, elapsed_s, **plan):
+        return schedule.parts(asked(purpose, **plan), 0.0).rule.enough(unsteady, elapsed_s)
+
+    assert enough("probe", 2.0)
+    assert not enough("confirm", 50.0, max_seconds=300.0)
+    assert enough("confirm", 60.0, max_seconds=300.0)
+    assert enough("confirm", 20.0, max_seconds=60.0)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,16 @@ def test_the_rule_wants_enough_steps_enough_time_and_certainty():
     assert rule.enough(unsure, 4.1)  # another would end after 5 s
 
 
+def test_a_wide_interval_is_given_more_time_but_not_for_ever():
+    rule = Rule(0.02, shortest_s=15.0, longest_s=20.0, tolerance=0.05, patience_s=60.0)
+    wide, fair = Estimate(0.5, 0.03, 40), Estimate(0.5, 0.02, 40)
+
+    assert not rule.enough(fair, 19.0)
+    assert rule.enough(fair, 20.0)
+    assert not rule.enough(wide, 20.0)
+    assert rule.enough(wide, 59.6)
+
+
 def simulated(accumulation, workers, prefetch, batch_s, compute_s):
     """Run the Trainer's loop against workers, event by event, and return the mean wait of later steps."""
     steps, free = 200, [0.0] * workers
