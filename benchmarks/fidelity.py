@@ -150,11 +150,11 @@ def workload_of(preset: str, configuration: Configuration, path: Path | None, st
     batch = configuration.micro_batch * configuration.accumulation
     size = round(EPOCH_SHARE * steps * batch)
     # what is evaluated changes nothing of training, and to generate takes longer than all else
-    workload = replace(presets.load(preset), effective_batch=batch, train_samples=size, generation=None)
-    if path is None:
-        return workload
-    found = data.describe(path, workload)
-    return replace(workload, data=found.data, lengths=found.lengths, train_samples=found.data.samples or 1)
+    workload = replace(presets.load(preset), effective_batch=batch, generation=None)
+    if path is not None:
+        found = data.describe(path, workload)
+        workload, size = replace(workload, data=found.data, lengths=found.lengths), found.data.samples or 1
+    return replace(workload, train_samples=size, epochs=(steps + SETTLING_STEPS) * batch / size)
 
 
 class Comparison:

@@ -10,9 +10,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from autobatch.probe.collate import LoaderClock
 from autobatch.probe.device import Meter, Peak
-from autobatch.probe.order import WORST_STEPS, ProbeSampler
+from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
+from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.timing import Rule
 
 WARM_UP_STEPS = 1
@@ -39,7 +40,7 @@ class Parts:
         evaluates: an evaluation while the optimizer's state is resident.
         times: typical steps, timed.
         warm_up: typical micro-steps before that, unless they take longer than `WARM_UP_S`.
-        repeats: those timed are of micro-batches that have come before, where the loader is ready in time.
+        repeats: most of those timed have come before, as in a long training, where the loader is ready in time.
         workers: of the loader.
         ends_longest: the longest micro-batch once more, after typical ones: an allocator that has served many lengths,
             CUDA's or the host's, fits a longer one less well than at the start.
@@ -157,7 +158,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         self._asked = time.monotonic()
         self._energy_before_j = self.meter.energy_j()
         if self.parts.repeats and self._is_ready_in_time():
-            self.recorder.costs = self.sampler.repeat()
+            self.recorder.costs = self.sampler.settle()
         self.recorder.begin_timing()
 
     def _is_ready_in_time(self) -> bool:

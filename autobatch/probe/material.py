@@ -54,26 +54,32 @@ def make_material(request: ProbeRequest, model: nn.Module) -> Material:
     samples = open_samples(request.workload, base.config.vocab_size, request.seed)
     lengths = (samples.source, samples.target)
     cost, clock = cost_of(model), LoaderClock()
-    order = make_order(
+    timed = TimedSamples(samples, clock)
+    seq2seq = base if base.config.is_encoder_decoder else None
+    return Material(
+        samples=timed,
+        evaluation=Subset(timed, evaluated(request, lengths, cost)),
+        order=arrange(request, lengths, cost),
+        collate=TimedCollator(collator(tokenizer_of(base), seq2seq), clock),
+        clock=clock,
+        cost=cost,
+        tokens_per_sample=float(samples.source.mean() + samples.target.mean()),
+        longest=(int(samples.source.max()), int(samples.target.max())),
+    )
+
+
+def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> Order:
+    """Return the order of a probe's samples, of these source and target lengths."""
+    workload = request.workload
+    return make_order(
         drawn(request, lengths[0]),
         lengths,
         cost,
         micro_batch=request.configuration.micro_batch,
         accumulation=accumulation(request),
         typical_steps=typical_steps(request),
+        samples=workload.epochs * (workload.train_samples or len(lengths[0])),
         evaluates=evaluates(request),
-    )
-    timed = TimedSamples(samples, clock)
-    seq2seq = base if base.config.is_encoder_decoder else None
-    return Material(
-        samples=timed,
-        evaluation=Subset(timed, evaluated(request, lengths, cost)),
-        order=order,
-        collate=TimedCollator(collator(tokenizer_of(base), seq2seq), clock),
-        clock=clock,
-        cost=cost,
-        tokens_per_sample=float(samples.source.mean() + samples.target.mean()),
-        longest=(int(samples.source.max()), int(samples.target.max())),
     )
 
 

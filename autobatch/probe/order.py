@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+
+from autobatch.probe.newness import new_lengths
 
 WORST_STEPS = 2
 """Optimizer steps of the worst case: the first allocates the state, so the peak comes in the second.
@@ -49,6 +48,8 @@ class Order:
         expected_cost: mean over an epoch.
         longest: samples of the longest micro-batch.
         typical_from: micro-batches before the first that is typical and comes after the worst case.
+        padded: source and target length of every micro-batch in `indices`.
+        new_lengths: that a mean micro-batch of the whole training meets for the first time, between 0 and 2.
 
     """
 
@@ -57,37 +58,8 @@ class Order:
     expected_cost: float
     longest: tuple[int, ...] = ()
     typical_from: int = 0
-
-
-class ProbeSampler(Sampler[int]):
-    """Yields the samples of an order; once told so, the typical micro-batches that have come, over and over."""
-
-    def __init__(self, order: Order) -> None:
-        self._order, self._indices, self._yielded = order, order.indices, 0
-
-    def __iter__(self) -> Iterator[int]:
-        self._yielded = 0
-        while self._yielded < len(self._indices):
-            self._yielded += 1
-            yield self._indices[self._yielded - 1]
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def repeat(self) -> tuple[float, ...]:
-        """Go on with the typical micro-batches that have come, from the first; return the costs of all micro-batches.
-
-        A long training has met most lengths before, so a promise is timed on lengths that have come. How much a new one
-        costs is not settled: docs/probes.md has what was measured.
-        """
-        costs, first = self._order.costs, self._order.typical_from
-        size = len(self._order.indices) // len(costs)
-        come = -(-self._yielded // size)
-        if come > first:
-            places = [*range(come), *islice(cycle(range(first, come)), len(costs) - come)]
-            self._indices = tuple(np.array(self._order.indices).reshape(-1, size)[places].reshape(-1).tolist())
-            costs = tuple(costs[place] for place in places)
-        return costs
+    padded: tuple[tuple[int, int], ...] = ()
+    new_lengths: float = 2.0
 
 
 def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
@@ -111,16 +83,17 @@ def short_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost
     return [int(ranked[len(ranked) // 4])] * size
 
 
-def micro_batch_costs(
-    drawn: NDArray[np.int64],
-    source: NDArray[np.int64],
-    target: NDArray[np.int64],
-    cost: Cost,
-    size: int,
-) -> NDArray[np.float64]:
-    """Return the cost of every full micro-batch of samples drawn, each padded to its longest."""
+def padded_lengths(
+    drawn: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64], size: int
+) -> NDArray[np.int64]:
+    """Return source and target length of every full micro-batch of samples drawn; shape (micro-batches, 2)."""
     batches = drawn[: len(drawn) // size * size].reshape(-1, size)
-    return cost.of(source[batches].max(axis=1), target[batches].max(axis=1)) * size
+    return np.stack([source[batches].max(axis=1), target[batches].max(axis=1)], axis=1)
+
+
+def micro_batch_costs(padded: NDArray[np.int64], cost: Cost, size: int) -> NDArray[np.float64]:
+    """Return the cost of micro-batches of these padded lengths."""
+    return cost.of(padded[:, 0], padded[:, 1]) * size
 
 
 def balanced(count: int) -> list[int]:
@@ -152,6 +125,7 @@ def make_order(
     micro_batch: int,
     accumulation: int,
     typical_steps: int,
+    samples: float,
     evaluates: bool = False,
 ) -> Order:
     """Arrange a probe: a step on short micro-batches, one on the longest, then typical ones.
@@ -163,6 +137,7 @@ def make_order(
         micro_batch: samples in one.
         accumulation: micro-steps in one optimizer step of the probe.
         typical_steps: optimizer steps on typical micro-batches, at most.
+        samples: that the whole training takes, all epochs together.
         evaluates: whether there is an evaluation before the typical ones: it leaves the allocator's cache empty, and
             the longest micro-batch, not timed, fills it again, as it is in a training that has met many lengths.
 
@@ -170,7 +145,8 @@ def make_order(
     source, target = lengths
     if len(drawn) < micro_batch:
         drawn = np.resize(drawn, micro_batch)
-    costs = micro_batch_costs(drawn, source, target, cost, micro_batch)
+    padded = padded_lengths(drawn, source, target, micro_batch)
+    costs = micro_batch_costs(padded, cost, micro_batch)
     longest = longest_batch(source, target, cost, micro_batch)
     worst = min(WORST_MICRO_STEPS, accumulation)
     again = min(int(evaluates), accumulation * typical_steps)
@@ -181,11 +157,13 @@ def make_order(
     others = [batches[i].tolist() for i in chosen]
     plan += others[: accumulation - worst] + [longest] * again + others[accumulation - worst :]
     indices = np.array(plan).reshape(-1)
-    planned = micro_batch_costs(indices, source, target, cost, micro_batch)
+    planned = padded_lengths(indices, source, target, micro_batch)
     return Order(
         tuple(indices.tolist()),
-        tuple(planned.tolist()),
+        tuple(micro_batch_costs(planned, cost, micro_batch).tolist()),
         float(costs.mean()),
         tuple(longest),
         typical_from=2 * accumulation + again,
+        padded=tuple(map(tuple, planned.tolist())),
+        new_lengths=new_lengths(padded, samples / micro_batch),
     )

@@ -21,9 +21,9 @@ from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
 from autobatch.probe.measure import flags, measurements, partial
-from autobatch.probe.order import ProbeSampler
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
+from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import has_own_loader, make_material

@@ -15,10 +15,9 @@ from transformers import Trainer
 
 from autobatch.probe.collate import LoaderClock, TimedCollator, TimedSamples
 from autobatch.probe.cost import cost_of
-from autobatch.probe.material import Material, drawn, evaluated
-from autobatch.probe.order import Cost, make_order
+from autobatch.probe.material import Material, arrange, evaluated
+from autobatch.probe.order import Cost
 from autobatch.probe.samples import Item
-from autobatch.probe.schedule import accumulation, evaluates, typical_steps
 from autobatch.request import ProbeRequest
 
 STREAMED = 2048
@@ -43,19 +42,10 @@ def make_material(request: ProbeRequest, trainer: Trainer) -> Material:
     dataset = indexable(training_data(trainer))
     source, target = lengths(dataset, Path(request.folder).parent / "script-lengths.npz")
     cost, clock = _cost(trainer.model), LoaderClock()
-    order = make_order(
-        drawn(request, source),
-        (source, target),
-        cost,
-        micro_batch=request.configuration.micro_batch,
-        accumulation=accumulation(request),
-        typical_steps=typical_steps(request),
-        evaluates=evaluates(request),
-    )
     return Material(
         samples=ScriptSamples(dataset, clock),
         evaluation=_evaluation(request, trainer, cost),
-        order=order,
+        order=arrange(request, (source, target), cost),
         # a sample that is collated by hand has its unused columns still
         collate=TimedCollator(trainer._get_collator_with_removed_columns(trainer.data_collator), clock),  # noqa: SLF001 - no public way
         clock=clock,

@@ -14,9 +14,9 @@ from autobatch.probe.build import base_of, build_model
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter
 from autobatch.probe.material import Material, make_material
-from autobatch.probe.order import ProbeSampler
 from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
+from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.request import ProbeRequest
 from autobatch.settings import COMPILE

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Seq2SeqTrainer, Trainer
 
 from autobatch.probe.device import Meter
-from autobatch.probe.order import ProbeSampler
 from autobatch.probe.recorder import Fetch, Recorder
+from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.samples import Item
 
 

@@ -51,7 +51,7 @@ def conducted():
             rule=RULE,
             deadline=float("inf"),
         )
-        sampler = SimpleNamespace(repeat=lambda: (2.0, 3.0))
+        sampler = SimpleNamespace(settle=lambda: (2.0, 3.0))
         conductor = Conductor(parts, recorder, silent, silent, sampler, SimpleNamespace(batch_s=batch_s))
         conductor._begin_typical(TrainerControl())
         return conductor, recorder

@@ -42,6 +42,7 @@ def test_what_a_micro_batch_costs_does_not_hang_on_one_epochs_order(order_of):
             micro_batch=8,
             accumulation=1,
             typical_steps=4,
+            samples=64.0,
         ).expected_cost
         for seed in range(5)
     ]

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probe.order import Cost, ProbeSampler, balanced, longest_batch, make_order, micro_batch_costs, typical
+from autobatch.probe.order import Cost, balanced, longest_batch, make_order, micro_batch_costs, padded_lengths, typical
 
 COST = Cost(1.0, 2.0)
 RNG = np.random.default_rng(0)
 SOURCE, TARGET = RNG.integers(10, 200, 1000), RNG.integers(5, 50, 1000)
 
 
-def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGET, evaluates=False):
+def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGET, samples=1000.0, evaluates=False):
     drawn = np.random.default_rng(1).permutation(len(source))
     return make_order(
         drawn,
@@ -21,6 +21,7 @@ def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGE
         micro_batch=micro_batch,
         accumulation=accumulation,
         typical_steps=steps,
+        samples=samples,
         evaluates=evaluates,
     )
 
@@ -86,51 +87,20 @@ def test_without_typical_steps_nothing_comes_after_an_evaluation():
 
 def test_costs_are_those_of_the_batches_in_order():
     order = make(micro_batch=3, accumulation=1)
-    again = micro_batch_costs(np.array(order.indices), SOURCE, TARGET, COST, 3)
+    padded = padded_lengths(np.array(order.indices), SOURCE, TARGET, 3)
 
-    assert order.costs == pytest.approx(again)
+    assert order.padded == tuple(map(tuple, padded.tolist()))
+    assert order.costs == pytest.approx(micro_batch_costs(padded, COST, 3))
+
+
+def test_new_lengths_are_those_of_the_whole_training():
+    short, long = (make(samples=samples).new_lengths for samples in (40.0, 100_000.0))
+
+    assert short > 1.2
+    assert long < 0.01
 
 
 def test_fewer_samples_than_a_micro_batch_still_make_one():
     order = make(micro_batch=16, source=np.array([5, 6, 7]), target=np.array([1, 2, 3]))
 
     assert len(order.indices) % 16 == 0
-
-
-def taken(samples, count):
-    return [next(samples) for _ in range(count)]
-
-
-def test_the_sampler_yields_the_order_every_time():
-    order = make()
-    sampler = ProbeSampler(order)
-
-    assert tuple(sampler) == tuple(sampler) == order.indices
-    assert len(sampler) == len(order.indices)
-
-
-@pytest.mark.parametrize("surplus", [0, 1])
-def test_the_typical_micro_batches_that_have_come_come_again(surplus):
-    order = make(micro_batch=2, accumulation=3, steps=5, evaluates=True)
-    sampler, first = ProbeSampler(order), 2 * 3 + 1
-    samples = iter(sampler)
-    begun = taken(samples, 2 * (first + 4) - surplus)  # the loader may have taken a part of the last
-
-    costs = sampler.repeat()
-    sequence = begun + list(samples)
-
-    assert order.typical_from == first
-    assert tuple(sequence[: 2 * (first + 4)]) == order.indices[: 2 * (first + 4)]
-    again = order.indices[2 * first : 2 * (first + 4)]
-    assert tuple(sequence[2 * (first + 4) :]) == (again * 5)[: len(order.indices) - 2 * (first + 4)]
-    assert costs == pytest.approx(micro_batch_costs(np.array(sequence), SOURCE, TARGET, COST, 2))
-
-
-def test_before_anything_typical_has_come_nothing_is_repeated():
-    order = make(micro_batch=2, accumulation=3, steps=5)
-    sampler = ProbeSampler(order)
-    samples = iter(sampler)
-    begun = taken(samples, 2 * 2 * 3)
-
-    assert sampler.repeat() == order.costs
-    assert (*begun, *samples) == order.indices

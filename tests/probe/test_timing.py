@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobatch.probe.order import Cost, micro_batch_costs, typical
+from autobatch.probe.order import Cost, micro_batch_costs, padded_lengths, typical
 from autobatch.probe.timing import Estimate, Rule, estimate, starvation_s, student_975
 
 
@@ -92,7 +92,8 @@ def test_eight_balanced_batches_tell_the_mean_of_an_epoch(micro_batch, flat):
     rng = np.random.default_rng(3)
     lengths = np.minimum(rng.lognormal(5.2, 0.5, 12_000), 1024).astype(np.int64)
     none = np.zeros_like(lengths)
-    costs = micro_batch_costs(rng.permutation(len(lengths)), lengths, none, Cost(1.0, source_squared=1e-4), micro_batch)
+    padded = padded_lengths(rng.permutation(len(lengths)), lengths, none, micro_batch)
+    costs = micro_batch_costs(padded, Cost(1.0, source_squared=1e-4), micro_batch)
     # launch-bound at the bottom, then affine, with 1 % of noise
     epoch = np.maximum(flat * costs.mean(), costs) * 1e-3 * rng.lognormal(0, 0.01, len(costs))
     chosen = typical(costs, 96)[:8]
