@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import cycle
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -41,13 +40,14 @@ class ProbeSampler(Sampler[int]):
     def _places(self, come: int) -> list[int]:
         """Return the micro-batches that come: those that have, then the next, or old ones while it has too much new."""
         order, places, met = self._order, list(range(come)), 0
-        again, new = cycle(range(order.typical_from, come)), first_seen(np.array(order.padded)).sum(axis=1)
-        following = come
+        new = first_seen(np.array(order.padded)).sum(axis=1)
+        following, again = come, order.typical_from
         for count in range(1, len(new) - come + 1):
             if met + new[following] <= order.new_lengths * count:
                 places.append(following)
                 met += int(new[following])
                 following += 1
             else:
-                places.append(next(again))
+                places.append(again)
+                again = again + 1 if again + 1 < following else order.typical_from
         return places
