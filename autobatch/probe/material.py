@@ -18,8 +18,9 @@ from autobatch.probe.build import base_of
 from autobatch.probe.collate import LoaderClock, TimedCollator, TimedSamples, collator, padding_tokenizer
 from autobatch.probe.cost import cost_of
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, Order, longest_batch, make_order
+from autobatch.probe.sampler import mixed
 from autobatch.probe.samples import RandomSamples
-from autobatch.probe.schedule import accumulation, evaluates, typical_steps
+from autobatch.probe.schedule import FEWEST_REPEATED, accumulation, evaluates, repeats_soon, typical_steps
 from autobatch.probe.text import TextSamples
 from autobatch.request import ProbeRequest
 from autobatch.workload.spec import Workload
@@ -71,7 +72,7 @@ def make_material(request: ProbeRequest, model: nn.Module) -> Material:
 def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> Order:
     """Return the order of a probe's samples, of these source and target lengths."""
     workload = request.workload
-    return make_order(
+    order = make_order(
         drawn(request, lengths[0]),
         lengths,
         cost,
@@ -81,6 +82,7 @@ def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.
         samples=workload.epochs * (workload.train_samples or len(lengths[0])),
         evaluates=evaluates(request),
     )
+    return mixed(order, order.typical_from + FEWEST_REPEATED) if repeats_soon(request) else order
 
 
 def open_samples(workload: Workload, vocabulary: int, seed: int = 0) -> RandomSamples | TextSamples:

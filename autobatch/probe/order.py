@@ -97,9 +97,9 @@ def micro_batch_costs(padded: NDArray[np.int64], cost: Cost, size: int) -> NDArr
 
 
 def balanced(count: int) -> list[int]:
-    """Return 0 to count - 1 so that every beginning is spread evenly (van der Corput's sequence)."""
+    """Return 0 to count - 1, from the middle, so that every beginning is spread evenly (van der Corput's sequence)."""
     bits = max(1, (count - 1).bit_length())
-    mirrored = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
+    mirrored = (int(f"{i:0{bits}b}"[::-1], 2) for i in [*range(1, 2**bits), 0])
     return [i for i in mirrored if i < count]
 
 

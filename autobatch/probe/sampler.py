@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -11,43 +12,54 @@ from autobatch.probe.newness import first_seen
 from autobatch.probe.order import Order
 
 
+def mixed(order: Order, come: int) -> Order:
+    """Return an order that goes on as the whole training does, as far as new lengths go.
+
+    After those that have come, the next micro-batch is a new one, or an old one while it has too much new.
+
+    Args:
+        order: of a probe.
+        come: micro-batches that stay where they are; none is repeated where none of them is typical.
+
+    """
+    new = first_seen(np.array(order.padded)).sum(axis=1)
+    if come <= order.typical_from:
+        return order
+    places, met, following, again = list(range(come)), 0, come, order.typical_from
+    for count in range(1, len(new) - come + 1):
+        if met + new[following] <= order.new_lengths * count:
+            places.append(following)
+            met += int(new[following])
+            following += 1
+        else:
+            places.append(again)
+            again = again + 1 if again + 1 < following else order.typical_from
+    samples = np.array(order.indices).reshape(len(order.padded), -1)[places]
+    return replace(
+        order,
+        indices=tuple(samples.reshape(-1).tolist()),
+        costs=tuple(order.costs[place] for place in places),
+        padded=tuple(order.padded[place] for place in places),
+    )
+
+
 class ProbeSampler(Sampler[int]):
-    """Yields an order's samples; once told so, micro-batches that have come, and new ones as a training has them."""
+    """Yields an order's samples; once told so, new lengths among those that have come as a training has them."""
 
     def __init__(self, order: Order) -> None:
-        self._order, self._indices, self._yielded = order, order.indices, 0
+        self._order, self._yielded = order, 0
 
     def __iter__(self) -> Iterator[int]:
         self._yielded = 0
-        while self._yielded < len(self._indices):
+        while self._yielded < len(self):
             self._yielded += 1
-            yield self._indices[self._yielded - 1]
+            yield self._order.indices[self._yielded - 1]
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._order.indices)
 
     def settle(self) -> tuple[float, ...]:
         """Go on as the whole training does, as far as lengths go; return the costs of all micro-batches."""
-        order = self._order
-        size = len(order.indices) // len(order.padded)
-        come = -(-self._yielded // size)
-        if come <= order.typical_from:
-            return order.costs
-        places = self._places(come)
-        self._indices = tuple(np.array(order.indices).reshape(-1, size)[places].reshape(-1).tolist())
-        return tuple(order.costs[place] for place in places)
-
-    def _places(self, come: int) -> list[int]:
-        """Return the micro-batches that come: those that have, then the next, or old ones while it has too much new."""
-        order, places, met = self._order, list(range(come)), 0
-        new = first_seen(np.array(order.padded)).sum(axis=1)
-        following, again = come, order.typical_from
-        for count in range(1, len(new) - come + 1):
-            if met + new[following] <= order.new_lengths * count:
-                places.append(following)
-                met += int(new[following])
-                following += 1
-            else:
-                places.append(again)
-                again = again + 1 if again + 1 < following else order.typical_from
-        return places
+        size = len(self) // len(self._order.padded)
+        self._order = mixed(self._order, -(-self._yielded // size))
+        return self._order.costs

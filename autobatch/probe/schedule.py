@@ -26,6 +26,9 @@ WARM_UP_MICRO_STEPS = 1
 REPEATED_MICRO_STEPS = 128
 """The same where what has come is repeated, unless they take long: they are what has come."""
 
+FEWEST_REPEATED = 3
+"""Typical micro-batches, the quartiles of the cost, after which a short probe repeats: it has no time for more."""
+
 
 def accumulation(request: ProbeRequest) -> int:
     """Return the micro-steps in one optimizer step of this probe."""
@@ -47,6 +50,11 @@ def most_steps(request: ProbeRequest) -> int:
 def evaluates(request: ProbeRequest) -> bool:
     """Tell whether this probe evaluates after the worst case."""
     return request.plan.purpose in ("eval", "confirm")
+
+
+def repeats_soon(request: ProbeRequest) -> bool:
+    """Tell whether this probe, too short to meet many lengths, repeats the first from the start."""
+    return request.plan.purpose == "probe" and _grows(request)
 
 
 def parts(request: ProbeRequest, started: float) -> Parts:

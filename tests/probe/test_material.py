@@ -1,14 +1,17 @@
 """The order in which training meets its samples, over enough epochs to know what they cost."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from autobatch.probe.material import drawn
+from autobatch.probe.material import arrange, drawn
+from autobatch.probe.newness import first_seen
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, make_order
+from autobatch.probe.schedule import FEWEST_REPEATED
 from autobatch.request import Limits, Plan, ProbeRequest
-from autobatch.settings import Configuration
+from autobatch.settings import EXPANDABLE, Configuration
 
 
 @pytest.fixture
@@ -47,3 +50,37 @@ def test_what_a_micro_batch_costs_does_not_hang_on_one_epochs_order(order_of):
         for seed in range(5)
     ]
     assert max(costs) / min(costs) < 1.01
+
+
+@pytest.fixture
+def arranged(workload):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(10, 500, 1000), rng.integers(5, 100, 1000)
+    long = replace(workload("bart"), train_samples=1000, epochs=2.0)
+
+    def make(purpose, device, allocator):
+        configuration = Configuration(pytorch_alloc_conf=allocator, per_device_train_batch_size=4)
+        request = ProbeRequest(long, configuration, Plan(purpose), Limits(), device, "/nowhere")
+        return arrange(request, lengths, Cost(1.0, 1.0))
+
+    return make
+
+
+def test_a_short_probe_on_a_card_soon_meets_new_lengths_as_a_training_does(arranged):
+    order = arranged("probe", "cuda:0", EXPANDABLE)
+    new = first_seen(np.array(order.padded)).sum(axis=1)[order.typical_from :]
+
+    assert 0 < order.new_lengths < 1
+    assert new[:FEWEST_REPEATED].mean() > 1
+    assert new[FEWEST_REPEATED:].mean() == pytest.approx(order.new_lengths, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "device", "allocator"),
+    [("probe", "cpu", EXPANDABLE), ("probe", "cuda:0", ""), ("confirm", "cuda:0", EXPANDABLE)],
+)
+def test_elsewhere_micro_batches_are_new_as_long_as_there_are_any(arranged, purpose, device, allocator):
+    order = arranged(purpose, device, allocator)
+    typical = order.padded[order.typical_from :]
+
+    assert len(set(typical[:40])) > 35

@@ -31,6 +31,10 @@ def test_balanced_is_a_permutation(count):
     assert sorted(balanced(count)) == list(range(count))
 
 
+def test_balanced_begins_with_the_quartiles():
+    assert balanced(8) == [4, 2, 6, 1, 5, 3, 7, 0]
+
+
 @pytest.mark.parametrize("beginning", [4, 8, 16, 32])
 def test_every_beginning_stands_for_the_whole(beginning):
     costs = np.random.default_rng(2).lognormal(0, 1, 500)
