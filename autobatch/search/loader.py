@@ -92,7 +92,7 @@ class LoaderStage:
 
     def _probe(self, fact: Fact, workers: int) -> Fact:
         plan = Plan(max_seconds=min(DEADLINE_S, self.budget.left_s))
-        reason = f"{workers} workers are expected to be the least that keep the device busy"
+        reason = f"{workers} worker{'s' * (workers != 1)} should be the fewest that keep the device busy"
         seen = self.desk.probe(_with(fact, workers), plan, "loader", {attributes.WHY: reason})
         if seen.ok:
             self._measured[workers] = seen
