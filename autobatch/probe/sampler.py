@@ -15,25 +15,14 @@ from autobatch.probe.order import Order
 def mixed(order: Order, come: int) -> Order:
     """Return an order that goes on as the whole training does, as far as new lengths go.
 
-    After those that have come, the next micro-batch is a new one, or an old one while it has too much new.
-
     Args:
         order: of a probe.
         come: micro-batches that stay where they are; none is repeated where none of them is typical.
 
     """
-    new = first_seen(np.array(order.padded)).sum(axis=1)
     if come <= order.typical_from:
         return order
-    places, met, following, again = list(range(come)), 0, come, order.typical_from
-    for count in range(1, len(new) - come + 1):
-        if met + new[following] <= order.new_lengths * count:
-            places.append(following)
-            met += int(new[following])
-            following += 1
-        else:
-            places.append(again)
-            again = again + 1 if again + 1 < following else order.typical_from
+    places = [*range(come), *_following(order, come)]
     samples = np.array(order.indices).reshape(len(order.padded), -1)[places]
     return replace(
         order,
@@ -41,6 +30,20 @@ def mixed(order: Order, come: int) -> Order:
         costs=tuple(order.costs[place] for place in places),
         padded=tuple(order.padded[place] for place in places),
     )
+
+
+def _following(order: Order, come: int) -> Iterator[int]:
+    """Yield the micro-batches after those that have come: the next one, or an old one while it has too much new."""
+    new, met = first_seen(np.array(order.padded)).sum(axis=1), 0
+    following, again = come, order.typical_from
+    for count in range(1, len(new) - come + 1):
+        if met + new[following] <= order.new_lengths * count:
+            yield following
+            met += int(new[following])
+            following += 1
+        else:
+            yield again
+            again = again + 1 if again + 1 < following else order.typical_from
 
 
 class ProbeSampler(Sampler[int]):
