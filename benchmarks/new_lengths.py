@@ -63,13 +63,7 @@ def doubled(order: Order) -> Order:
     places = list(range(start))
     for begin in range(start, count, BLOCK):
         places += [*range(begin, min(begin + BLOCK, count))] * 2
-    rows = np.array(order.indices).reshape(count, -1)[places]
-    return replace(
-        order,
-        indices=tuple(rows.reshape(-1).tolist()),
-        costs=tuple(order.costs[place] for place in places),
-        padded=tuple(order.padded[place] for place in places),
-    )
+    return order.rearranged(places)
 
 
 def prepared(session: Session, order: Order, timed_s: float) -> Session:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,16 @@ class Order:
     typical_from: int = 0
     padded: tuple[tuple[int, int], ...] = ()
     new_lengths: float = 2.0
+
+    def rearranged(self, places: Sequence[int]) -> Order:
+        """Return the order of the micro-batches at these places in this one."""
+        samples = np.array(self.indices).reshape(len(self.padded), -1)[places]
+        return replace(
+            self,
+            indices=tuple(samples.reshape(-1).tolist()),
+            costs=tuple(self.costs[place] for place in places),
+            padded=tuple(self.padded[place] for place in places),
+        )
 
 
 def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -22,14 +21,7 @@ def mixed(order: Order, come: int) -> Order:
     """
     if come <= order.typical_from:
         return order
-    places = [*range(come), *_following(order, come)]
-    samples = np.array(order.indices).reshape(len(order.padded), -1)[places]
-    return replace(
-        order,
-        indices=tuple(samples.reshape(-1).tolist()),
-        costs=tuple(order.costs[place] for place in places),
-        padded=tuple(order.padded[place] for place in places),
-    )
+    return order.rearranged([*range(come), *_following(order, come)])
 
 
 def _following(order: Order, come: int) -> Iterator[int]:
