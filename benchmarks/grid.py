@@ -1,14 +1,14 @@
 r"""A search's choice beside the exhaustive grid of the same space, the work shared out among all cards of one host.
 
-    python -m benchmarks.grid --case kobart --case kobart:24GiB --split optim=adamw_torch_fused,adafactor \
+    python -m benchmarks.grid --case kobart --case kobart:24GiB --split optim=adamw_torch_fused/adafactor \
         --fix dataloader_num_workers=4 --fix per_device_eval_batch_size=8 --seconds 560 --json FILE
 
-Each case is searched once on one card; its grid is searched in parts, one for each value of `--split`. Cards take the
-searches first, then the parts. Where search and grid chose different configurations, both are measured alternately by
+Each case is searched once on one card; its grid is searched in parts, as `--split` has them. Cards take the searches
+first, then the parts. Where search and grid chose different configurations, both are measured alternately by
 short probes in fresh processes, and what the search's loses is held against 2 %. Seconds of a search: from the command
 to the answer, imports and confirmation included. Seconds of the grid: the probes of all its parts, imports and a
 confirmation once, as one command on one card would take. What the time was too short for is run with `--resume` and
-the file of before.
+the file of before; a part that was cut off goes on where it was with its database of `--databases`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Cards:
         """Run a piece, unless there is less time, and keep its answer and trials."""
         if not self._deadline.allows(least_s):
             return
-        began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._path(piece)
+        began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._database(piece)
         where = ["--device", device, "--db", database, "--json", "--quiet", "--budget", f"{budget_s:.0f}s"]
         done = processes.run(["-m", "autobatch", "search", *piece.options, *where], budget_s + OVERTIME_S)
         piece.wall_s = time.monotonic() - began
@@ -89,20 +89,24 @@ class Cards:
         done = processes.run(["-m", "benchmarks.side_by_side", str(asked)], seconds)
         return json.loads(done.output) if done.output.strip() else {"error": done.errors[-500:]}
 
-    def _path(self, piece: Piece) -> str:
-        return str(self._folder / f"{piece.name}.db")
+    def _database(self, piece: Piece) -> str:
+        name = f"{piece.name}.db"
+        for left in () if piece.part else self._folder.glob(f"{name}*"):
+            left.unlink()  # a search is timed as a whole
+        return str(self._folder / name)
 
 
 def command() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--case", action="append", required=True, help="MODEL or MODEL:CARD; repeatable")
-    made.add_argument("--split", required=True, metavar="KEY=V,V", help="a setting searched, too; a grid part a value")
+    made.add_argument("--split", required=True, metavar="KEY=V,V/V,V", help="a setting searched, too; grid parts by /")
     made.add_argument("--fix", action="append", default=[], metavar="KEY=VALUE", help="as of search; repeatable")
     made.add_argument("--rounds", type=int, default=10, help="of the two choices side by side")
     made.add_argument("--seconds", type=float, required=True, help="for everything")
     made.add_argument("--part-seconds", type=float, default=LEAST_S, help="no part of a grid is begun with less left")
     made.add_argument("--resume", type=Path, metavar="FILE", help="of --json, from a run of the same cases before")
+    made.add_argument("--databases", type=Path, metavar="DIR", help="where they are kept; without it they are not")
     made.add_argument("--json", type=Path)
     return made
 
@@ -158,8 +162,9 @@ def main() -> int:
     if options.resume:
         whole.take_up(json.loads(options.resume.read_text()))
     with TemporaryDirectory() as folder:
-        deadline = Deadline(options.seconds - END_S)
-        whole.run(Cards(len(gpus), Path(folder), deadline, lambda: record.keep(**whole.figures())))
+        place, deadline = options.databases or Path(folder), Deadline(options.seconds - END_S)
+        place.mkdir(parents=True, exist_ok=True)
+        whole.run(Cards(len(gpus), place, deadline, lambda: record.keep(**whole.figures())))
     rows = whole.rows()
     record.keep(**whole.figures())
     print(HEADER, *map(line, rows), sep="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Piece:
     request: dict[str, Any]
     """Of the job: as `autobatch.job.request.Job` has it."""
     part: str = ""
-    """`KEY=VALUE` of a part of the grid; empty: the search."""
+    """`KEY=V,V` of a part of the grid; empty: the search."""
     wall_s: float = 0.0
     answer: dict[str, Any] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -35,7 +36,7 @@ class Piece:
     @property
     def name(self) -> str:
         """Its name in a file's."""
-        return "-".join((self.case.replace(":", "-"), self.part.replace("=", "-") or "search"))
+        return "-".join((self.case.replace(":", "-"), re.sub("[=,]", "-", self.part) or "search"))
 
     @property
     def options(self) -> list[str]:
@@ -84,11 +85,16 @@ def pieces_of(case: str, options: argparse.Namespace) -> list[Piece]:
     """Return the search of a case, then the parts of its grid."""
     key, _, values = options.split.partition("=")
     model, _, card = case.partition(":")
-    common = {"model": model, "gpu_memory_bytes": parse_bytes(card) if card else None, "search": ()}
-    search = {**common, "sampler": "structured", "fix": options.fix, "search": (options.split,)}
-    parts = [f"{key}={value}" for value in values.split(",")]
-    grid = [Piece(case, {**common, "sampler": "grid", "fix": (*options.fix, part)}, part) for part in parts]
-    return [Piece(case, search), *grid]
+    common = {"model": model, "gpu_memory_bytes": parse_bytes(card) if card else None}
+    fixed = tuple(options.fix)
+    search = {**common, "search": (f"{key}={values.replace('/', ',')}",), "sampler": "structured", "fix": fixed}
+
+    def part(of: str) -> Piece:
+        asked = f"{key}={of}"
+        wish = {"search": (asked,), "fix": fixed} if "," in of else {"search": (), "fix": (*fixed, asked)}
+        return Piece(case, {**common, "sampler": "grid", **wish}, asked)
+
+    return [Piece(case, search), *map(part, values.split("/"))]
 
 
 def best_of(grid: Sequence[Piece]) -> Piece:

@@ -200,8 +200,10 @@ def main() -> int:
         rows.append(Row(name))
         with TemporaryDirectory() as folder:
             time_s = deadline.share_s(len(options.cases) - number)
-            Trial(rows[-1], options, Path(folder), Deadline(time_s)).run()
-        record.keep(rows=[row.to_dict() for row in rows])
+            try:
+                Trial(rows[-1], options, Path(folder), Deadline(time_s)).run()
+            finally:  # an interrupted row is as true as far as it came
+                record.keep(rows=[row.to_dict() for row in rows])
     print(report(rows))
     return 0 if all(row.ok for row in rows) else 1
 

@@ -17,6 +17,8 @@ from autobatch.verdict import MEMORY_KINDS
 Core = tuple[Scalar, ...]
 NOISE = 0.02
 """Relative standard deviation of a measured throughput where the device is the bound."""
+LIKE_MEMORY = 0.01
+"""Peaks this near to each other are no difference: a confirmation alone shows a little more than a short probe."""
 
 
 class Judge(Protocol):
@@ -68,7 +70,7 @@ def failed(facts: Sequence[Fact]) -> frozenset[Core]:
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:
-    """Return the best; within `tie` of it, the one with less device memory, then with fewer workers."""
+    """Return the best; within `tie` of it: less device memory, then what is confirmed already, then fewer workers."""
     if not scores:
         return None
     best = max(scores.values())
@@ -76,7 +78,10 @@ def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -
     seen = {core(fact.configuration): fact for fact in facts if fact.ok}
     if tie <= 0 or any(key not in seen for key in near):
         return max(scores, key=lambda key: scores[key])
-    return min(near, key=lambda key: (_memory(seen[key]), int(seen[key].configuration[WORKERS]), -scores[key]))
+    most = min(_memory(seen[key]) for key in near) * (1 + LIKE_MEMORY)
+    light = [key for key in near if _memory(seen[key]) <= most]
+    sure = {core(fact.configuration) for fact in facts if fact.ok and fact.confirms}
+    return min(light, key=lambda key: (key not in sure, int(seen[key].configuration[WORKERS]), -scores[key]))
 
 
 def _memory(fact: Fact) -> float:

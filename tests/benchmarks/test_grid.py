@@ -13,7 +13,7 @@ WORDS = [
     "--case",
     "kobart:24GiB",
     "--split",
-    "optim=adafactor,adamw_8bit",
+    "optim=adafactor/adamw_8bit",
     "--fix",
     "precision=bf16",
     "--seconds",
@@ -50,6 +50,15 @@ def test_a_case_is_a_search_and_a_part_of_the_grid_for_each_value(pieces):
     assert [part.options[-1] for part in parts] == ["optim=adafactor", "optim=adamw_8bit"]
     assert all(part.options[3] == "grid" for part in parts)
     assert len({piece.name for piece in pieces}) == 3
+
+
+def test_a_part_of_the_grid_may_be_several_values():
+    options = grid.command().parse_args([*WORDS, "--split", "optim=adafactor,adamw_8bit/paged_adamw_8bit"])
+    search, both, one = pieces_of("kobart", options)
+    assert search.options[-1] == "optim=adafactor,adamw_8bit,paged_adamw_8bit"
+    assert both.options[-2:] == ["--search", "optim=adafactor,adamw_8bit"]
+    assert one.options[-2:] == ["--fix", "optim=paged_adamw_8bit"]
+    assert both.name == "kobart-optim-adafactor-adamw_8bit"
 
 
 def test_the_grids_seconds_are_its_probes_one_import_and_one_confirmation(pieces):
@@ -134,6 +143,17 @@ def test_a_piece_keeps_its_answer_and_its_trials(tmp_path, monkeypatch, pieces):
     assert asked == [("search", 200.0), ("trials", grid.LIST_S)]
     assert (piece.answer, piece.probes_s) == ({"chosen": None}, [3.0])
     assert not piece.complete
+
+
+def test_a_part_goes_on_with_its_database_and_a_search_begins_anew(tmp_path, monkeypatch, pieces):
+    monkeypatch.setattr(processes, "run", lambda *_: processes.Done(0, "", "", timed_out=False))
+    files = [tmp_path / f"{piece.name}.db" for piece in pieces]
+    for file in files:
+        file.touch()
+    cards = grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None)
+    for piece in pieces:
+        cards.search(piece, 60.0, "cuda:0")
+    assert [file.exists() for file in files] == [False, True, True]
 
 
 def test_with_too_little_time_a_piece_is_not_begun(tmp_path, monkeypatch, pieces):

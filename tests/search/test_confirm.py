@@ -119,3 +119,18 @@ def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(sea
     assert [one.micro_batch for one, purpose in last if purpose == "confirm"] == confirmed
     assert [one.micro_batch for one, purpose in last if purpose == "probe"] == [4]
     assert result.probes == len(world.tried)
+
+
+def test_of_two_that_are_as_good_one_is_confirmed_though_that_shows_a_little_more_memory(search, world):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        peak = round(verdict.measurements.device_peak_used_bytes * (1.0002 if plan.purpose == "confirm" else 1.0))
+        return replace(verdict, measurements=replace(verdict.measurements, device_peak_used_bytes=peak))
+
+    world.run, world.card_gib = run, 200.0
+    world.micro_step_s = lambda configuration: 0.03 + 0.06 * configuration.micro_batch
+    search(sampler_name="grid", tie=0.02).run()
+
+    assert [purpose for _, purpose in world.tried].count("confirm") == 1
