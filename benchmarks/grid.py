@@ -76,6 +76,7 @@ class Cards:
         done = processes.run(["-m", "autobatch", "search", *piece.options, *where], budget_s + OVERTIME_S)
         piece.wall_s = time.monotonic() - began
         piece.answer = json.loads(done.output) if done.output.strip() else {"error": done.errors[-500:]}
+        piece.answer.pop("database", None)  # a path of this machine
         asked = ["-m", "autobatch", "trials", "--json", "--limit", "0", "--db", database]
         piece.trials = json.loads(processes.run(asked, LIST_S).output or "[]")
 
