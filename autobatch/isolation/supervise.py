@@ -62,7 +62,7 @@ class Probe:
         pid = self._parent.fork(order)
         stopped = None
         try:
-            watch = self._start(pid, plan, journal, before)
+            watch = self._prepare(pid, plan, journal, before)
             stopped = self._watch(pid, watch, journal)
         except KeyboardInterrupt:
             journal.intent("interrupt")
@@ -74,7 +74,8 @@ class Probe:
         counters |= self._group.counters() if self._group is not None else {}
         return self._evidence(watch, stopped, counters)
 
-    def _start(self, pid: int, plan: Plan, journal: Journal, before: Mapping[str, int]) -> Watch:
+    def _prepare(self, pid: int, plan: Plan, journal: Journal, before: Mapping[str, int]) -> Watch:
+        """Confine it while it waits at its gate, write it down, and return what will watch it."""
         self._confine(pid)
         journal.started(self._facts(pid, before))
         group = self._group
@@ -82,15 +83,13 @@ class Probe:
         tree = self._tree if group is not None else self._tree_and_parent
         subject = Subject(pid, self._folder, group, tree, shared, self._guards.limit_bytes)
         watchdog = Watchdog(self._tree_and_parent, self._guards.limit_bytes) if group is None else None
-        watch = Watch(
+        return Watch(
             subject,
             deadline_s=plan.max_seconds,
             hang_s=self._guards.hang_s,
             watchdog=watchdog,
             device=self._guards.device,
         )
-        self._parent.go(pid)
-        return watch
 
     def _confine(self, pid: int) -> None:
         """Move it into its cgroup; where a delegated one may be made but not entered, the watchdog takes over."""
@@ -117,8 +116,9 @@ class Probe:
         }
 
     def _watch(self, pid: int, watch: Watch, journal: Journal) -> str | None:
-        """Wait for its end; return the reason where it is ours."""
+        """Let it run and wait for its end; return the reason where it is ours."""
         try:
+            self._parent.go(pid)
             while not self._has_ended(pid, watch.poll_s):
                 if self._address_space is None:
                     self._address_space = proc.address_space_limit(pid)
@@ -141,7 +141,8 @@ class Probe:
     def _tree(self) -> list[int]:
         """Return its processes: all in its cgroup, and all that descend from the parent, which adopts escapees."""
         inside = self._group.processes() if self._group is not None else []
-        below = proc.descendants(self._parent.pid) if self._parent.pid is not None else proc.marked(self._guards.mark)
+        parent = None if self._parent_died else self._parent.pid
+        below = proc.descendants(parent) if parent is not None else proc.marked(self._guards.mark)
         return list(dict.fromkeys([*inside, *below]))
 
     def _tree_and_parent(self) -> list[int]:

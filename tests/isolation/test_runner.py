@@ -152,6 +152,28 @@ def test_a_parent_that_dies_beneath_a_probe_leaves_nothing_and_no_verdict(make_r
     assert make_runner("succeed").run(Configuration(), PLAN, type(journal)()).ok
 
 
+@pytest.mark.parametrize("use_cgroup", [True, False])
+def test_a_parent_that_dies_before_a_probe_is_let_go_leaves_nothing_and_no_verdict(make_runner, journal, use_cgroup):
+    runner = make_runner("succeed", use_cgroup=use_cgroup)
+    runner.parent.ensure()
+    dead = runner.parent.pid
+
+    def started(facts):
+        journal.facts = dict(facts)
+        os.kill(dead, 9)
+        while runner.parent.pid is not None:
+            time.sleep(0.01)
+
+    journal.started = started
+    verdict = runner.run(Configuration(), PLAN, journal)
+    assert verdict.kind == Kind.NO_VERDICT
+    assert not Path(journal.facts["folder"], "entered.json").exists()
+    assert proc.marked(runner.parent.mark) == []
+    assert not any(Path(path).exists() for path in journal.facts["cgroups"])
+    assert runner.run(Configuration(), PLAN, type(journal)()).ok
+    assert runner.parent.pid not in (None, dead)
+
+
 def test_a_cgroup_that_cannot_be_entered_is_done_without(make_runner, journal, monkeypatch):
     def refuse(*_):
         raise PermissionError
