@@ -150,8 +150,8 @@ class ProbeRunner:
         limit, shared = self._host_limit_bytes(), self.parent.inherited_bytes
         confined = max(_LEAST_BYTES, limit - shared)
         group = cgroup.create(cgroup.PREFIX + name, confined, self._pids_max) if self._use_cgroup else None
-        device = DeviceWatch(self._gpu) if self._gpu is not None else None
         try:
+            device = DeviceWatch(self._gpu) if self._gpu is not None else None
             yield Guards(group, limit, self._device, device, self._hang_s, self.parent.mark)
         finally:
             if group is not None:

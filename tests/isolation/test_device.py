@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, repeat
+
 import pytest
 
+from autobatch.errors import MachineError
 from autobatch.isolation import device
 from autobatch.isolation.device import DeviceWatch
 from autobatch.machine.gpus import Gpu, GpuLostError, GpuProcess, GpuUnsupportedError
 
 MIB = 1 << 20
+FAILED = MachineError("NVML: Unknown Error.", "Check that `nvidia-smi` works here.")
 
 
 class Card:
@@ -22,9 +27,10 @@ class Card:
         self.events = []
 
     def memory_used_bytes(self):
-        if isinstance(self.used, Exception):
-            raise self.used
-        return self.used
+        used = next(self.used) if isinstance(self.used, Iterator) else self.used
+        if isinstance(used, Exception):
+            raise used
+        return used
 
     def processes(self):
         if isinstance(self.pids, Exception):
@@ -44,6 +50,8 @@ class Card:
 @pytest.fixture
 def card(monkeypatch):
     monkeypatch.setattr(device, "_RELEASE_S", 0.1)
+    monkeypatch.setattr(device, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(device, "_AGAIN_S", 0.01)
     return Card()
 
 
@@ -166,3 +174,60 @@ def test_driver_errors_from_before_are_not_the_probes(card):
     watch = DeviceWatch(card)
     card.events = [79]
     assert watch.finish().xids == (79,)
+
+
+def test_a_lost_card_is_not_waited_for(card, monkeypatch):
+    monkeypatch.setattr(device, "_RELEASE_S", 60.0)
+    watch = DeviceWatch(card)
+    card.used = GpuLostError("NVML: GPU is lost.", "Look at dmesg.")
+    assert watch.finish().others_after_bytes is None
+
+
+def test_a_reading_that_fails_leaves_the_last_one_standing(card):
+    watch = DeviceWatch(card)
+    card.used, card.pids = 4500 * MIB, [7, 100]
+    watch.sample([100])
+    card.used = card.pids = FAILED
+    assert watch.sample([100]) == 4000 * MIB
+    card.used, card.pids = 500 * MIB, [7]
+    facts = watch.finish()
+    assert (facts.peak_used_bytes, facts.others_moved_in, facts.lost) == (4000 * MIB, False, None)
+
+
+def test_a_card_that_does_not_tell_at_the_end_marks_nothing(card):
+    watch = DeviceWatch(card)
+    card.used = 4500 * MIB
+    watch.sample([])
+    card.used = FAILED
+    facts = watch.finish()
+    assert (facts.others_after_bytes, facts.others_moved_in, facts.peak_used_bytes) == (None, False, 4000 * MIB)
+
+
+def test_a_last_reading_that_fails_is_taken_again(card):
+    watch = DeviceWatch(card)
+    card.used = chain([FAILED, 4500 * MIB, FAILED], repeat(500 * MIB))
+    facts = watch.finish()
+    assert (facts.others_after_bytes, facts.others_moved_in) == (500 * MIB, False)
+
+
+def test_a_first_reading_that_fails_is_taken_again(card):
+    card.used = chain([FAILED, FAILED], repeat(500 * MIB))
+    watch = DeviceWatch(card)
+    assert watch.finish().others_before_bytes == 500 * MIB
+
+
+def test_what_others_had_before_is_unknown_where_the_card_did_not_tell_and_no_peak_is_made_of_it(card):
+    card.used = FAILED
+    watch = DeviceWatch(card)
+    card.used = 4500 * MIB
+    assert watch.sample([]) is None
+    facts = watch.finish()
+    assert (facts.others_before_bytes, facts.peak_used_bytes, facts.others_moved_in) == (None, None, False)
+
+
+def test_processes_that_were_not_told_before_are_no_strangers_later(card):
+    card.pids = FAILED
+    watch = DeviceWatch(card)
+    card.pids = [7, 8, 9]
+    watch.sample([100])
+    assert not watch.finish().others_moved_in

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from autobatch.errors import MachineError
-from autobatch.isolation import cgroup, proc, watch
+from autobatch.isolation import cgroup, device, proc, watch
+from autobatch.isolation import runner as runner_module
+from autobatch.machine.gpus import Gpu
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import ALLOCATOR, Configuration
 from autobatch.verdict import Kind
@@ -172,6 +174,41 @@ def test_a_parent_that_dies_before_a_probe_is_let_go_leaves_nothing_and_no_verdi
     assert not any(Path(path).exists() for path in journal.facts["cgroups"])
     assert runner.run(Configuration(), PLAN, type(journal)()).ok
     assert runner.parent.pid not in (None, dead)
+
+
+class FailingCard:
+    """A card whose driver answers nothing but errors."""
+
+    gpu = Gpu(0, "card", "GPU-1", 80 * GIB, (9, 0), "1")
+
+    def fail(self):
+        raise MachineError("NVML: Unknown Error.", "Check that `nvidia-smi` works here.")
+
+    memory_used_bytes = processes = loads = xids = fail
+
+
+def test_a_card_that_cannot_be_read_is_no_end_of_a_probe(make_runner, journal, monkeypatch):
+    monkeypatch.setattr(device, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(device, "_RELEASE_S", 0.1)
+    verdict = make_runner("succeed", gpu=FailingCard()).run(Configuration(), PLAN, journal)
+    assert verdict.kind == Kind.OK
+    assert verdict.measurements.device_peak_used_bytes is None
+    assert verdict.evidence["device"] == {"total_bytes": 80 * GIB}
+
+
+def test_no_cgroup_stays_where_watching_the_card_is_interrupted(make_runner, journal, monkeypatch):
+    made, create = [], cgroup.create
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cgroup, "create", lambda *args: made.append(create(*args)) or made[-1])
+    monkeypatch.setattr(runner_module, "DeviceWatch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_runner("succeed", gpu=FailingCard()).run(Configuration(), PLAN, journal)
+    if made == [None]:
+        pytest.skip("cgroups may not be made here")
+    assert not any(directory.exists() for group in made for directory in group.directories)
 
 
 def test_a_cgroup_that_cannot_be_entered_is_done_without(make_runner, journal, monkeypatch):
