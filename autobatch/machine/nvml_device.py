@@ -23,6 +23,7 @@ class NvmlDevice:
         self._handle = handle
         self._events: Any = None
         self._loads_until_us = 0
+        self._leaves_out_drivers_share = False
 
     @property
     def gpu(self) -> Gpu:
@@ -34,10 +35,15 @@ class NvmlDevice:
         """Memory in use on the whole card, by everybody, without what the driver keeps for itself."""
         lib = nvml.module()
         try:
-            return int(lib.nvmlDeviceGetMemoryInfo(self._handle, version=lib.nvmlMemory_v2).used)
+            used = self._used_without_drivers_share()
         except (lib.NVMLError, TypeError, AttributeError):
+            if self._leaves_out_drivers_share:
+                # once more: the other figure among these would look like a process that came
+                return self._used_without_drivers_share()
             # an old driver or binding: its figure holds the driver's share, too
             return int(lib.nvmlDeviceGetMemoryInfo(self._handle).used)
+        self._leaves_out_drivers_share = True
+        return used
 
     def memory_total_bytes(self) -> int:
         """Return the size of the card."""
@@ -109,6 +115,10 @@ class NvmlDevice:
     def check(self) -> None:
         """Raise GpuLostError if the GPU does not answer any more."""
         nvml.module().nvmlDeviceGetMemoryInfo(self._handle)
+
+    def _used_without_drivers_share(self) -> int:
+        lib = nvml.module()
+        return int(lib.nvmlDeviceGetMemoryInfo(self._handle, version=lib.nvmlMemory_v2).used)
 
     def _listening(self) -> Any:  # noqa: ANN401 - NVML's event sets have no type
         if self._events is None:

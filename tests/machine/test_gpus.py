@@ -98,6 +98,23 @@ def test_an_old_binding_gives_the_older_figure(driver):
         type(driver).nvmlMemory_v2 = 2
 
 
+def test_the_two_figures_are_never_mixed(driver, monkeypatch):
+    driver.add()
+    device, usual = gpus.open_device(0), driver.nvmlDeviceGetMemoryInfo
+    answers = iter([True, False, True, False, False, False])
+
+    def now_and_then(card, version=None):
+        if version and not next(answers):
+            raise driver.NVMLError(999)
+        return usual(card, version)
+
+    monkeypatch.setattr(driver, "nvmlDeviceGetMemoryInfo", now_and_then)
+    assert [device.memory_used_bytes() for _ in range(2)] == [0, 0]
+    with pytest.raises(MachineError):
+        device.memory_used_bytes()
+    assert gpus.open_device(0).memory_used_bytes() == GIB // 2
+
+
 def test_processes_come_once_each_with_unknown_sizes(driver):
     driver.add()
     driver.cards[0]["processes"] = [(20, None), (10, 5 * GIB)]
