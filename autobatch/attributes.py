@@ -19,6 +19,7 @@ DEVICE_PEAK_GIB = "device peak (GiB)"
 HOST_PEAK_GIB = "host peak (GiB)"
 LOADER_WAIT_PERCENT = "loader wait (%)"
 PROBE_S = "probe (s)"
+REPEATS = "measured in trial"  # the number of the one whose measurement answered this one
 CARRIED = "samples/s of training"  # the value of a trial whose probe measures none itself
 PREDICTED_SAMPLES_PER_S = "predicted samples/s"
 PREDICTED_PEAK_GIB = "predicted device peak (GiB)"

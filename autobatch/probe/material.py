@@ -79,10 +79,16 @@ def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.
         micro_batch=request.configuration.micro_batch,
         accumulation=accumulation(request),
         typical_steps=typical_steps(request),
-        samples=workload.epochs * (workload.train_samples or len(lengths[0])),
+        samples=workload.epochs * (workload.train_samples or len(lengths[0])) / processes(request),
         evaluates=evaluates(request),
     )
     return mixed(order, order.typical_from + FEWEST_REPEATED) if repeats_soon(request) else order
+
+
+def processes(request: ProbeRequest) -> float:
+    """Return how many processes share a training's samples out among them: one a device."""
+    each = request.configuration.micro_batch * request.configuration.accumulation
+    return max(1.0, (request.workload.effective_batch or each) / each)
 
 
 def open_samples(workload: Workload, vocabulary: int, seed: int = 0) -> RandomSamples | TextSamples:

@@ -57,11 +57,11 @@ def speed(session: Session) -> Figures:
 def waiting_s(session: Session, compute_s: float) -> float:
     """Return the seconds of an optimizer step in which the device waits for the loader.
 
-    Measured where the probe accumulated in full; else at least what the workers' speed must lead to.
+    Measured where the probe timed whole steps; else at least what the workers' speed must lead to.
     """
     configuration, probed = session.request.configuration, accumulation(session.request)
     measured = session.recorder.wait_s * configuration.accumulation / probed
-    if probed == configuration.accumulation:
+    if probed == configuration.accumulation and session.recorder.waits:
         return measured
     workers, prefetch = int(configuration[s.WORKERS]), int(configuration[s.PREFETCH])
     batch_s = session.material.clock.batch_s or 0.0

@@ -17,6 +17,8 @@ CONFIRMATION_COST = 2.0
 """A confirmation times longer and evaluates: it is counted as this many probes."""
 EVALUATION_GROWTH = 1.5
 """Twice the eval batch is expected to take this many times as long."""
+SLOW = 3.0
+"""A probe may take this many times as long as a usual one, where that is more than what a stage allows."""
 LARGEST_RESERVE = 0.5
 """The later stages never hold back more than this share of the budget."""
 
@@ -52,6 +54,11 @@ def typical_probe_s(facts: Sequence[Fact]) -> float:
     """Return the median length of the probes that ran, in seconds."""
     lengths = [fact.verdict.duration_s for fact in facts if fact.ok] or [f.verdict.duration_s for f in facts]
     return statistics.median(lengths) if lengths else FIRST_GUESS_S
+
+
+def longest_s(usual_s: float, facts: Sequence[Fact]) -> float:
+    """Return what a probe may take: what its stage usually allows, more where the machine or the model is slow."""
+    return max(usual_s, SLOW * typical_probe_s(facts)) if facts else usual_s
 
 
 def evaluation_s(facts: Sequence[Fact]) -> float:

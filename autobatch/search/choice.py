@@ -63,7 +63,7 @@ def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Cho
     probe = max(own, key=lambda fact: (_has(fact, wished), fact.samples_per_s))
     evaluated = [f for f in facts if f.ok and f.stage == "eval" and core(f.configuration) == key and _has(f, tuned)]
     choice = replace(_of(probe), rates=_rates(facts, probe.configuration))
-    return _evaluated(choice, evaluated[-1]) if evaluated else choice
+    return _evaluated(choice, evaluated[-1]) if evaluated else _no_larger(choice, tuned)
 
 
 def _rates(facts: Sequence[Fact], configuration: Configuration) -> tuple[float, ...]:
@@ -85,6 +85,12 @@ def _mean(facts: Sequence[Fact], last: Fact) -> Measurements:
 def _of(fact: Fact) -> Choice:
     verdict = fact.verdict
     return Choice(fact.configuration, verdict.measurements, fact.number, fact.confirms, verdict.flags)
+
+
+def _no_larger(choice: Choice, tuned: Mapping[str, Scalar]) -> Choice:
+    """Return it with an eval batch no larger than the tuned one: a larger one may have failed since."""
+    batch = min(int(choice.configuration[EVAL_BATCH]), int(tuned.get(EVAL_BATCH, choice.configuration[EVAL_BATCH])))
+    return replace(choice, configuration=choice.configuration.replace({EVAL_BATCH: batch}))
 
 
 def _has(fact: Fact, settings: Mapping[str, Scalar]) -> bool:

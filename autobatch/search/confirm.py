@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from autobatch import attributes
 from autobatch.request import Plan, Purpose
-from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, HOST_MEMORY, Fact
+from autobatch.search.facts import ACCIDENTS, HOST_MEMORY, Fact, too_large
 from autobatch.search.judge import Core, Judge, latest, preferred
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
@@ -20,7 +20,11 @@ LARGEST_ROUNDS = 6
 """Confirmations and comparisons together."""
 LARGEST_ODD_FAILURES = 2
 """Confirmations that fail for no reason of memory, with none that ran, after which the fault is not a setting's."""
+SETTINGS_FAULT = MEMORY_KINDS | HOST_MEMORY | {Kind.NUMERICS}
+"""Kinds for which another configuration may do."""
 DEADLINE_S = 300.0
+WHOLE_STEPS = 4
+"""Optimizer steps of a confirmation: two that meet the worst case, and those that are timed."""
 LEAST_LOSS = 0.02
 """A finalist that turns out too large is stood in for by another this near to it, if there is one."""
 
@@ -43,25 +47,28 @@ class Confirmation:
     """What may be tried, where a finalist turns out to be too large."""
     _too_large: Fact | None = field(default=None, init=False)
     _compared: frozenset[Core] = field(default=frozenset(), init=False)
+    _start: int = field(default=0, init=False)
+    """Confirmations of earlier runs."""
 
     def run(self) -> Core | None:
         """Return the chosen configuration's key; None where nothing is safe, or `broken`."""
+        self._start = len(self._confirmed())
         for _ in range(LARGEST_ROUNDS):
             finalist, reason = self._to_confirm()
-            if self.broken or self.budget.left_s < typical_probe_s(self.desk.facts):
+            if self.broken or self.desk.hindered or self.budget.left_s < typical_probe_s(self.desk.facts):
                 break
             if finalist is not None:
                 self._confirm(finalist, reason)
             elif not self._compare():
                 break
-        return None if self.broken else self._chosen()
+        return None if self.broken else self.chosen()
 
     @property
     def broken(self) -> str:
         """The kind of failure for which no confirmation runs to its end, which is no setting's fault; empty if none."""
-        ended = [fact.verdict.kind for fact in self._confirmed()]
+        ended = [fact.verdict.kind for fact in self._confirmed()[self._start :]]
         last = ended[-LARGEST_ODD_FAILURES:]
-        odd = not any(kind in MEMORY_KINDS | ACCIDENTS | {Kind.OK} for kind in last)
+        odd = not any(kind in SETTINGS_FAULT | ACCIDENTS | {Kind.OK} for kind in last)
         return str(last[-1]) if odd and len(last) == LARGEST_ODD_FAILURES and Kind.OK not in ended else ""
 
     def _smaller(self) -> Configuration | None:
@@ -77,9 +84,11 @@ class Confirmation:
         below = [c for c in same if c.micro_batch < over.configuration.micro_batch]
         return max(below, key=lambda c: c.micro_batch, default=None)
 
-    def _chosen(self) -> Core | None:
+    def chosen(self) -> Core | None:
+        """Return the best confirmed one's key, as things stand; where none is, the best's."""
         scores = self.judge.scores(self.desk.facts)
-        confirmed = {key: score for key, score in scores.items() if key in self._settled()}
+        ran = {core(fact.configuration) for fact in self._confirmed() if fact.ok}
+        confirmed = {key: score for key, score in scores.items() if key in ran}
         return preferred(confirmed or scores, self.desk.facts, self.tie)
 
     def _to_confirm(self) -> tuple[Configuration | None, str]:
@@ -123,17 +132,24 @@ class Confirmation:
 
     def _confirm(self, finalist: Configuration, reason: str) -> None:
         confirmed = self._probe(finalist, "confirm", "confirm", reason)
-        if confirmed.verdict.kind in DEVICE_MEMORY and not confirmed.eval_to_blame:
+        if too_large(confirmed, self.desk.space, self.desk.limits) and not confirmed.eval_to_blame:
             self._too_large = confirmed
 
     def _probe(self, configuration: Configuration, purpose: Purpose, stage: str, reason: str) -> Fact:
-        plan = Plan(purpose=purpose, max_seconds=min(DEADLINE_S, self.budget.left_s))
+        plan = Plan(purpose=purpose, max_seconds=min(self._may_s(configuration), self.budget.left_s))
         return self.desk.probe(configuration.replace(self.tuned), plan, stage, {attributes.WHY: reason})
+
+    def _may_s(self, configuration: Configuration) -> float:
+        """Return what a confirmation may take: it makes whole optimizer steps, which a short probe does not."""
+        fact = latest(self.desk.facts, core(configuration))
+        step_s = (fact.verdict.measurements.step_s if fact else None) or 0.0
+        return max(longest_s(DEADLINE_S, self.desk.facts), typical_probe_s(self.desk.facts) + WHOLE_STEPS * step_s)
 
     def _lowered(self) -> Configuration | None:
         """Return what was confirmed last, where a setting of a later stage alone made it fail and can be lowered."""
         last = self._confirmed()[-1:]
-        lower = self._lower(last[0]) if last else {}
+        allowed = {core(candidate) for candidate in self.candidates}
+        lower = self._lower(last[0]) if last and core(last[0].configuration) in allowed else {}
         # evaluation and the loader are made to fit, never the training batch
         self.tuned = {**self.tuned, **lower}
         return last[0].configuration if lower else None

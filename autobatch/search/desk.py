@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial
 from autobatch import attributes
 from autobatch.request import Limits, Plan, Runner
 from autobatch.search import facts as kept
+from autobatch.search.budget import Clock
 from autobatch.search.facts import Fact
 from autobatch.search.seams import Gate, Ledger, Observer, open_gate
 from autobatch.search.study import distributions, parameters
@@ -23,6 +25,14 @@ from autobatch.verdict import ENDED_BY, Kind, Verdict
 
 LARGEST_REPEATS = 3
 """A disturbed measurement is made again this often at most."""
+SHORTEST_S = 1.0
+LARGEST_SPOILT = 3
+"""Probes in a row that were disturbed as often as they were made, after which there is no use in more."""
+
+
+def no_end() -> float:
+    """Return the seconds left where nobody counts them."""
+    return math.inf
 
 
 class Pinned(BaseSampler):
@@ -70,9 +80,13 @@ class Desk:
     limits: Limits
     observer: Observer
     gate: Gate = open_gate
+    left_s: Clock = no_end
+    """Seconds left, which a repeat is held to."""
     facts: list[Fact] = field(default_factory=list)
     probes: int = 0
     probe_seconds: float = 0.0
+    spoilt: int = 0
+    """Probes one after the other that were disturbed each time they were made."""
 
     def probe(
         self,
@@ -99,9 +113,16 @@ class Desk:
         for _ in range(LARGEST_REPEATS):
             self.gate()
             fact = self._once(self._ask(configuration), configuration, plan, stage, why, carried=carried)
-            if fact.verdict.kind is not Kind.DISTURBED:
+            plan = self._within(plan)
+            if fact.verdict.kind is not Kind.DISTURBED or plan.max_seconds < fact.verdict.duration_s:
                 break
+        self.spoilt = self.spoilt + 1 if fact.verdict.kind is Kind.DISTURBED else 0
         return fact
+
+    @property
+    def hindered(self) -> str:
+        """Why nothing more can be measured here; empty as long as something can."""
+        return "another process disturbs every measurement" if self.spoilt >= LARGEST_SPOILT else ""
 
     def propose(self) -> Trial:
         """Ask the study's own sampler."""
@@ -112,13 +133,14 @@ class Desk:
         """Probe what the study's own sampler proposed."""
         fact = self._once(trial, configuration, plan, "search", why)
         if fact.verdict.kind is Kind.DISTURBED:
-            return self.probe(configuration, plan, "search", why)
+            return self.probe(configuration, self._within(plan), "search", why)
         return fact
 
     def repeat(self, trial: Trial, earlier: Fact) -> None:
         """Answer a proposal that was measured before with the same measurement, at no cost."""
         verdict = replace(earlier.verdict, duration_s=0.0)
-        kept.write_why(trial, {attributes.WHY: f"proposed again: measured in trial {earlier.number}"})
+        reason = f"proposed again: measured in trial {earlier.number}"
+        kept.write_why(trial, {attributes.WHY: reason, attributes.REPEATS: earlier.number})
         tell(trial, replace(earlier, number=trial.number, verdict=verdict), self.limits)
 
     def reject(self, trial: Trial, reason: str) -> None:
@@ -126,6 +148,9 @@ class Desk:
         kept.write_why(trial, {attributes.WHY: reason})
         kept.write_constraint(trial, kept.UNKNOWN_OVERSHOOT)
         self.study.tell(trial, 0.0)
+
+    def _within(self, plan: Plan) -> Plan:
+        return replace(plan, max_seconds=max(SHORTEST_S, min(plan.max_seconds, self.left_s())))
 
     def _ask(self, configuration: Configuration) -> Trial:
         usual = self.study.sampler

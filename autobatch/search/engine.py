@@ -21,7 +21,7 @@ from autobatch.search.choice import Choice, choose
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
 from autobatch.search.first_stage import FirstStage, initial_settings
-from autobatch.search.inference import InferencePhase
+from autobatch.search.inference import InferencePhase, fastest
 from autobatch.search.judge import Core, Judge, PlainJudge
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
@@ -103,7 +103,8 @@ class Search:
         settle(study, self.untold, self.limits)
         if self.machine is not None:
             study.set_user_attr(attributes.MACHINE, json.dumps(self.machine, ensure_ascii=False))
-        self._desk = Desk(study, self.space, self.runner, self.ledger, self.limits, self.observer, self.gate)
+        seams = (self.runner, self.ledger, self.limits, self.observer, self.gate)
+        self._desk = Desk(study, self.space, *seams, left_s=lambda: self._budget.left_s)
         known = kept.read_all(study, self.space)
         self._desk.facts.extend(fact for fact in known if fact.verdict.kind not in kept.MENDABLE)
         self._sampler = self._make_sampler()
@@ -115,21 +116,23 @@ class Search:
     def _guarded(self) -> Result:
         first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations)
         self._tuned: Mapping[str, Scalar] = {}
+        self._confirmation: Confirmation | None = None
         chosen: Core | None = None
         interrupted = False
         try:
             chosen = self._stages(first)
         except KeyboardInterrupt:
             interrupted = True
-            first.stopped, chosen = INTERRUPTED, self._best()
+            first.stopped, chosen = INTERRUPTED, self._so_far()
         return self._result(first, chosen, interrupted=interrupted)
 
     def _stages(self, first: FirstStage) -> Core | None:
         self._desk.gate()  # what it takes until probes can start is gone from the budget before the first is planned
         if self.phase == "inference":
-            first.stopped = "the inference batch gets no faster"
             phase = InferencePhase(self._desk, self._budget, self.observer, self._allowed)
-            return phase.run(confirms=self.confirmations > 0)
+            chosen = phase.run(confirms=self.confirmations > 0)
+            first.stopped = phase.stopped
+            return chosen
         judge = self._judge()
         self.observer.stage("search")
         first.run()
@@ -138,11 +141,21 @@ class Search:
             return self._best()
         self.observer.stage("confirm")
         confirmation = Confirmation(self._desk, judge, self._budget, self._tuned, self.tie, self._allowed)
+        self._confirmation = confirmation
         chosen = confirmation.run()
         self._tuned = confirmation.tuned
         if confirmation.broken:
             first.stopped = f"confirmations fail for another reason than memory: {confirmation.broken}"
         return chosen
+
+    def _so_far(self) -> Core | None:
+        """Return the choice of a search that was interrupted."""
+        if self.phase == "inference":
+            return fastest(self._desk.facts)
+        if self._confirmation is None:
+            return self._best()
+        self._tuned = self._confirmation.tuned
+        return self._confirmation.chosen()
 
     def _judge(self) -> Judge:
         if isinstance(self._sampler, StructuredSampler):

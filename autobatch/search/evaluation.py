@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autobatch import attributes
 from autobatch.request import Plan, Purpose
-from autobatch.search.budget import Budget, confirmation_s, evaluation_s
+from autobatch.search.budget import Budget, confirmation_s, evaluation_s, longest_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
 from autobatch.settings import EVAL_BATCH, Configuration
@@ -27,6 +27,8 @@ class EvalStage:
     purpose: Purpose = "eval"
     workload: Workload | None = None
     """Whose whole training the gain is held against; None: evaluation is all that matters."""
+    out_of_time: bool = field(default=False, init=False)
+    """Whether a size was not tried for want of time."""
 
     def run(self, configuration: Configuration, carried: float | None = None) -> Fact | None:
         """Return the fact of the eval batch to use; None where none ran or there is nothing to choose.
@@ -87,6 +89,7 @@ class EvalStage:
 
     def _may(self, rungs: list[Fact], size: int) -> bool:
         if self._time_s() < evaluation_s(self.desk.facts):
+            self.out_of_time = True
             return False
         limit = device_limit(self.desk.limits)
         peaks = [(int(f.configuration[EVAL_BATCH]), f.verdict.measurements.eval_device_peak_used_bytes) for f in rungs]
@@ -105,7 +108,7 @@ class EvalStage:
         for earlier in self.desk.facts:
             if earlier.configuration == configuration and earlier.purpose == self.purpose:
                 return earlier
-        plan = Plan(purpose=self.purpose, max_seconds=min(DEADLINE_S, self._time_s()))
+        plan = Plan(purpose=self.purpose, max_seconds=min(longest_s(DEADLINE_S, self.desk.facts), self._time_s()))
         why = {attributes.WHY: f"eval batch {configuration[EVAL_BATCH]}: is evaluation faster?"}
         return self.desk.probe(configuration, plan, "eval", why, carried=carried)
 

@@ -25,7 +25,14 @@ ENDING = frozenset({Kind.GPU_LOST, Kind.DISK_FULL})
 """Kinds after which no other configuration would run either."""
 DEVICE_MEMORY = frozenset({Kind.CUDA_OOM_TRAIN, Kind.SPILL, Kind.NEARLY_OOM, Kind.OVER_LIMIT})
 """Kinds that say: the card is too small for this arm at this micro-batch."""
-MENDABLE = ENDING | {Kind.USER_ERROR, Kind.KILLED, Kind.BROKEN_PIPE, Kind.NO_VERDICT, Kind.HOST_OOM_ANCESTOR}
+MENDABLE = ENDING | {
+    Kind.USER_ERROR,
+    Kind.TIMEOUT,
+    Kind.KILLED,
+    Kind.BROKEN_PIPE,
+    Kind.NO_VERDICT,
+    Kind.HOST_OOM_ANCESTOR,
+}
 """Kinds whose cause a person may have mended since: another run of the search tries again."""
 ACCIDENTS = ENDING | {
     Kind.TIMEOUT,
@@ -169,9 +176,11 @@ def _percent(share: float | None) -> float | None:
 
 
 def read(trial: FrozenTrial, space: SearchSpace) -> Fact | None:
-    """Read a finished trial back; None where it holds no verdict (another tool's, or cut off)."""
+    """Read a finished trial back; None where it measured nothing (another tool's, cut off, or a repeat's answer)."""
     data = trial.user_attrs.get(VERDICT_DATA)
     if trial.state is not TrialState.COMPLETE or data is None:
+        return None
+    if trial.user_attrs.get(attributes.REPEATS) is not None:
         return None
     return Fact(
         number=trial.number,

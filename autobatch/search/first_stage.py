@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 
 from autobatch import attributes
 from autobatch.request import Plan
-from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
 from autobatch.search.judge import Core
@@ -74,7 +74,8 @@ class FirstStage:
         """Lower again what an earlier run had lowered; it may have ended before it tried with less."""
         own = [fact for fact in self.desk.facts if fact.stage == "search"]
         lowered = [self._lower(fact) for fact in own]
-        if lowered and lowered[-1] and not self._out_of_time():
+        held_back = bool(own) and core(own[-1].configuration) not in self._known
+        if lowered and lowered[-1] and not held_back and not self._out_of_time():
             why = {attributes.WHY: "tried again with less of what alone made it fail"}
             self._probe(Decision(own[-1].configuration, "goes on", why=why))
 
@@ -142,9 +143,10 @@ class FirstStage:
     def _plan(self) -> Plan:
         best = max((fact.samples_per_s for fact in self.desk.facts), default=0.0)
         # where nothing has run yet, the machine may be a slow one: a large budget then buys long probes
-        longest_s = DEADLINE_S if best else max(DEADLINE_S, FIRST_SHARE * self.budget.total_s)
+        first_s = max(DEADLINE_S, FIRST_SHARE * self.budget.total_s)
+        may_s = longest_s(DEADLINE_S, self.desk.facts) if best else first_s
         return Plan(
-            max_seconds=max(1.0, min(longest_s, self.budget.left_s)),
+            max_seconds=max(1.0, min(may_s, self.budget.left_s)),
             hopeless_samples_per_s=HOPELESS_SHARE * best / self.desk.space.devices if best else None,
         )
 
@@ -162,6 +164,8 @@ class FirstStage:
         return "the budget is used up"
 
     def _out_of_luck(self) -> str:
+        if self.desk.hindered:
+            return self.desk.hindered
         last = self.desk.facts[self._start :][-LARGEST_ODD_FAILURES:]
         if last and last[-1].verdict.kind in ENDING:
             return last[-1].verdict.hint

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autobatch import attributes
 from autobatch.request import Plan
-from autobatch.search.budget import Budget
+from autobatch.search.budget import Budget, longest_s
 from autobatch.search.desk import Desk
 from autobatch.search.evaluation import DEADLINE_S, EvalStage, speed
 from autobatch.search.facts import Fact
@@ -26,6 +26,9 @@ class InferencePhase:
     observer: Observer
     candidates: Sequence[Configuration]
 
+    stopped: str = field(default="the inference batch gets no faster", init=False)
+    """Why it ended."""
+
     def run(self, *, confirms: bool) -> Core | None:
         """Return the key of the fastest, confirmed where the time allows; None where none ran."""
         self.observer.stage("eval")
@@ -33,6 +36,8 @@ class InferencePhase:
         arms = {candidate[PRECISION]: candidate for candidate in reversed(self.candidates)}
         found = [fact for fact in map(stage.run, arms.values()) if fact is not None]
         best = max(found, key=speed, default=None)
+        if stage.out_of_time:
+            self.stopped = "the budget is used up"
         if best is None:
             return None
         if confirms:
@@ -43,7 +48,11 @@ class InferencePhase:
     def _confirm(self, best: Fact) -> None:
         """Measure it again; where memory fails that time, the next smaller batch."""
         while (fact := self._unconfirmed(best)) is not None and self.budget.left_s >= fact.verdict.duration_s:
-            plan = Plan(purpose="inference", max_seconds=min(DEADLINE_S, self.budget.left_s))
+            if self.desk.hindered:
+                self.stopped = self.desk.hindered
+                break
+            may_s = min(longest_s(DEADLINE_S, self.desk.facts), self.budget.left_s)
+            plan = Plan(purpose="inference", max_seconds=may_s)
             self.desk.probe(fact.configuration, plan, "confirm", {attributes.WHY: "confirms the fastest that fits"})
 
     def _unconfirmed(self, best: Fact) -> Fact | None:
@@ -52,6 +61,14 @@ class InferencePhase:
         largest = max((fact for fact in seen if _batch(fact) <= _batch(best)), key=_batch, default=None)
         again = {fact.configuration for fact in self.desk.facts if fact.confirms}
         return None if largest is None or largest.configuration in again else largest
+
+
+def fastest(facts: Sequence[Fact]) -> Core | None:
+    """Return the key of the fastest inference that fits, as far as it was measured."""
+    keys = {core(fact.configuration) for fact in facts if fact.purpose == "inference"}
+    fit = [fact for key in keys for fact in fitting(facts, key)]
+    best = max(fit, key=speed, default=None)
+    return None if best is None else core(best.configuration)
 
 
 def _batch(fact: Fact) -> int:

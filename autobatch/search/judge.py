@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, Fact, used_bytes
+from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, Fact, training_bytes
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
-from autobatch.verdict import MEMORY_KINDS
 
 Core = tuple[Scalar, ...]
 NOISE = 0.02
@@ -48,7 +47,8 @@ class PlainJudge:
         found: dict[Core, list[float]] = defaultdict(list)
         for fact in facts:
             key = core(fact.configuration)
-            may_be = self.allowed is None or key in self.allowed
+            # other numbers of workers than it would train with say nothing of what it can do
+            may_be = fact.stage != "loader" and (self.allowed is None or key in self.allowed)
             if fact.ok and fact.samples_per_s and may_be and key not in unsafe:
                 found[key].append(fact.samples_per_s)
         return {key: statistics.fmean(values) for key, values in found.items()}
@@ -85,7 +85,7 @@ def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -
 
 
 def _memory(fact: Fact) -> float:
-    return used_bytes(fact.verdict.measurements) or float("inf")
+    return training_bytes(fact.verdict.measurements) or float("inf")  # what evaluates shows more than what does not
 
 
 def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
@@ -97,8 +97,8 @@ def latest(facts: Sequence[Fact], key: Core) -> Fact | None:
 
 
 def fitting(facts: Sequence[Fact], key: Core) -> list[Fact]:
-    """Return the inference of a configuration that ran, at smaller batches than any that memory failed, confirming."""
+    """Return the inference of a configuration that ran, at smaller batches than any that failed when confirmed."""
     own = [fact for fact in facts if fact.purpose == "inference" and core(fact.configuration) == key]
-    failed_again = [fact for fact in own if fact.confirms and fact.verdict.kind in MEMORY_KINDS]
+    failed_again = [f for f in own if f.confirms and not f.ok and f.verdict.kind not in ACCIDENTS]
     too_large = min((int(fact.configuration[EVAL_BATCH]) for fact in failed_again), default=math.inf)
     return [fact for fact in own if fact.samples_per_s and fact.ok and int(fact.configuration[EVAL_BATCH]) < too_large]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autobatch import attributes
 from autobatch.request import Limits, Plan
-from autobatch.search.budget import Budget, typical_probe_s
+from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import HOST_MEMORY, Fact
 from autobatch.settings import WORKERS, Configuration
@@ -91,7 +91,7 @@ class LoaderStage:
         return max((c for c in choices if c <= min(workers, self._most)), default=choices[0])
 
     def _probe(self, fact: Fact, workers: int) -> Fact:
-        plan = Plan(max_seconds=min(DEADLINE_S, self.budget.left_s))
+        plan = Plan(max_seconds=min(longest_s(DEADLINE_S, self.desk.facts), self.budget.left_s))
         reason = f"{workers} worker{'s' * (workers != 1)} should be the fewest that keep the device busy"
         seen = self.desk.probe(_with(fact, workers), plan, "loader", {attributes.WHY: reason})
         if seen.ok:

@@ -36,6 +36,8 @@ LONGEST_TIMING_S = 3.0
 WARM_STEPS = 2
 """A probe's untimed steps, in which it meets the worst case."""
 LARGEST_LOG_GAIN = 5.0
+WHOLE = frozenset({Kind.OK, Kind.OVER_LIMIT, Kind.HOST_OVER_LIMIT, Kind.HOPELESS, Kind.NUMERICS, Kind.SPILL})
+"""Kinds of probes that met their worst case: what others had taken when they ended is no need, only a part of one."""
 
 
 class Outlook:
@@ -139,7 +141,7 @@ class Outlook:
     def _row(self, group: Sequence[Fact]) -> tuple[float, float, float, float, float]:
         ended = [f.verdict for f in group]
         timed = [v.measurements for v in ended if v.measurements.micro_step_s]
-        memory = [training_bytes(v.measurements) for v in ended if v.kind is not Kind.NEARLY_OOM]
+        memory = [training_bytes(v.measurements) for v in ended if v.kind in WHOLE]
         known = [m for m in memory if m]
         over = any(too_large(fact, self._space, self._limits) for fact in group)
         short = over and not known and self._limits.device_bytes

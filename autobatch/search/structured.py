@@ -67,7 +67,7 @@ class StructuredSampler(CandidateSampler):
             smallest = int(np.argmin(view.log_bytes))  # a prior alone refuses nobody
             return Decision(self._candidates[smallest], "nothing is expected to fit", None, self._why(smallest, None))
         left = view.gain_of_all(possible) if view.incumbent is not None else None
-        if left is not None and left < self._threshold:
+        if left is not None and (left < self._threshold or not possible.any()):
             return Decision(None, f"{left:.1%} are left to gain", left)
         index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
         return Decision(self._candidates[index], "most expected gain per second", left, self._why(index, left))

@@ -58,9 +58,10 @@ def arranged(workload):
     lengths = rng.integers(10, 500, 1000), rng.integers(5, 100, 1000)
     long = replace(workload("bart"), train_samples=1000, epochs=2.0)
 
-    def make(purpose, device, allocator):
+    def make(purpose, device, allocator, devices=1):
         configuration = Configuration(pytorch_alloc_conf=allocator, per_device_train_batch_size=4)
-        request = ProbeRequest(long, configuration, Plan(purpose), Limits(), device, "/nowhere")
+        asked = replace(long, effective_batch=4 * devices)
+        request = ProbeRequest(asked, configuration, Plan(purpose), Limits(), device, "/nowhere")
         return arrange(request, lengths, Cost(1.0, 1.0))
 
     return make
@@ -84,3 +85,10 @@ def test_elsewhere_micro_batches_are_new_as_long_as_there_are_any(arranged, purp
     typical = order.padded[order.typical_from :]
 
     assert len(set(typical[:40])) > 35
+
+
+def test_a_process_of_several_meets_its_share_of_the_samples(arranged):
+    """Half as many micro-batches know fewer lengths, but not half as few."""
+    alone, shared = (arranged("probe", "cuda:0", EXPANDABLE, devices).new_lengths for devices in (1, 2))
+
+    assert 1.3 * alone < shared < 2 * alone

@@ -3,11 +3,23 @@
 from dataclasses import replace
 
 import pytest
+from optuna.storages import InMemoryStorage
 
-from autobatch.settings import EVAL_BATCH
+from autobatch.request import Limits
+from autobatch.search.samplers import core
+from autobatch.search.seams import NullLedger
+from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
 from autobatch.verdict import HINTS, Kind, Verdict
 
 GIB = 2**30
+
+
+class Held(NullLedger):
+    def __init__(self, configuration):
+        self._configuration = configuration
+
+    def quarantined(self, _):
+        return [self._configuration]
 
 
 def over(world, configuration, evaluation_gib):
@@ -134,3 +146,81 @@ def test_of_two_that_are_as_good_one_is_confirmed_though_that_shows_a_little_mor
     search(sampler_name="grid", tie=0.02).run()
 
     assert [purpose for _, purpose in world.tried].count("confirm") == 1
+
+
+def test_of_two_that_are_as_good_one_is_confirmed_where_evaluation_takes_more_than_training(search, world):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        train = verdict.measurements.device_peak_used_bytes
+        most = max(train, 90 * GIB) if plan.purpose in {"eval", "confirm"} else train
+        seen = replace(verdict.measurements, device_peak_used_bytes=most, train_device_peak_used_bytes=train)
+        return replace(verdict, measurements=seen)
+
+    world.run, world.card_gib = run, 200.0
+    world.micro_step_s = lambda configuration: 0.0005 + 0.06 * configuration.micro_batch
+    chosen = search(sampler_name="grid", tie=0.02).run().chosen.configuration
+
+    assert [purpose for _, purpose in world.tried].count("confirm") == 1
+    assert world.used_gib(chosen) == min(world.used_gib(configuration) for configuration, _ in world.tried)
+
+
+@pytest.mark.parametrize("kind", [Kind.NUMERICS, Kind.THREADS_EXHAUSTED])
+def test_what_another_configuration_may_mend_is_no_fault_of_the_whole(search, world, monkeypatch, kind):
+    broken_in_confirmation(world, monkeypatch, kind, lambda configuration: configuration.micro_batch > 3)
+
+    chosen = search(sampler_name="grid").run().chosen
+
+    assert chosen.confirmed
+    assert chosen.configuration.micro_batch <= 3
+
+
+def test_a_confirmation_may_take_as_long_as_its_steps_are(search, world):
+    """A short probe times micro-steps, a confirmation whole steps of two minutes."""
+    usual, asked = world.verdict, {}
+
+    def run(configuration, plan, journal):  # noqa: ARG001 - the seam
+        asked[plan.purpose] = plan.max_seconds
+        verdict = usual(configuration)
+        return replace(verdict, measurements=replace(verdict.measurements, step_s=120.0), duration_s=20.0)
+
+    world.run = run
+    search().run()
+    assert asked["confirm"] == 20.0 + 4 * 120.0
+
+
+def test_what_the_machine_died_of_when_it_was_confirmed_is_not_confirmed_again(search, world):
+    space = SearchSpace({}, {"precision": ("bf16",), "gradient_checkpointing": (False, True), WORKERS: (0, 1, 2)}, 48)
+    storage, usual, confirmed = InMemoryStorage(), world.run, []
+
+    def run(configuration, plan, journal):
+        confirmed.extend([configuration] * (plan.purpose == "confirm"))
+        if plan.purpose == "confirm" and len(confirmed) == 2:
+            raise SystemExit
+        fails = plan.purpose == "confirm" and len(confirmed) == 1
+        return Verdict(Kind.HOST_OOM, duration_s=5.0) if fails else usual(configuration, plan, journal)
+
+    world.run, world.loader_batch_s = run, 0.3
+    with pytest.raises(SystemExit):
+        search(space=space, storage=storage).run()
+    result = search(space=space, storage=storage, ledger=Held(confirmed[1])).run()
+
+    assert result.chosen.confirmed
+    assert core(confirmed[1]) not in {core(configuration) for configuration in confirmed[2:]}
+
+
+def test_on_a_cpu_one_that_the_host_is_too_small_for_gives_way_to_the_next_smaller(search, world):
+    usual = world.run
+    world.sample_gib, world.worker_gib = 0.3, 0.01
+    world.micro_step_s = lambda one: (1.0 + 0.06 * one.micro_batch) * (1.0 if one["precision"] == "bf16" else 3.0)
+
+    def run(configuration, plan, journal):
+        too_large = plan.purpose == "confirm" and configuration.micro_batch >= 24
+        return Verdict(Kind.HOST_OOM, duration_s=5.0) if too_large else usual(configuration, plan, journal)
+
+    world.run = run
+    space = SearchSpace({}, {"precision": ("bf16", "fp32"), "gradient_checkpointing": (False, True)}, 48)
+    chosen = search(space=space, limits=Limits(24 * GIB, 1.0, 24 * GIB)).run().chosen
+    assert chosen.confirmed
+    assert chosen.configuration.micro_batch == 16

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -10,9 +11,11 @@ from optuna.trial import TrialState
 from autobatch import attributes
 from autobatch.errors import UsageError
 from autobatch.request import Limits
+from autobatch.search import facts
 from autobatch.search.outlook import Outlook
+from autobatch.search.samplers import core
 from autobatch.search.seams import NullEntry, NullLedger, NullObserver
-from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
+from autobatch.settings import EVAL_BATCH, MICRO_BATCH, WORKERS, SearchSpace
 from autobatch.verdict import Kind, Verdict
 from autobatch.workload.spec import Model, Workload
 
@@ -396,3 +399,110 @@ def test_the_throughput_is_that_of_all_devices(search):
 
     assert two.configuration == one.configuration
     assert two.measurements.samples_per_s == pytest.approx(2 * one.measurements.samples_per_s)
+
+
+def test_with_no_threshold_every_configuration_is_tried_once(search, world):
+    result = search(threshold=0.0).run()
+    searched = [configuration for configuration, purpose in world.tried if purpose == "probe"]
+    assert result.stopped == "0.0% are left to gain"
+    assert len(searched) - len(set(searched)) <= 5  # comparisons
+
+
+def test_what_killed_the_machine_with_less_is_not_tried_again(search, world):
+    """The machine dies in the probe that repeats another with fewer workers."""
+    space = SearchSpace({}, {"precision": ("bf16",), "gradient_checkpointing": (False, True), WORKERS: (0, 1, 2)}, 48)
+    storage, world.script = InMemoryStorage(), [Verdict(Kind.HOST_OOM, duration_s=4.0), SystemExit()].__getitem__
+    with pytest.raises(SystemExit):
+        search(space=space, storage=storage).run()
+    killer, world.script = world.tried[1][0], lambda _: None
+
+    result = search(space=space, storage=storage, ledger=Keeping([killer])).run()
+
+    assert result.chosen is not None
+    assert core(killer) not in {core(configuration) for configuration, _ in world.tried[2:]}
+
+
+def test_what_ran_out_of_time_is_tried_again_with_a_larger_budget(search, world):
+    space = SearchSpace({"precision": "bf16", "gradient_checkpointing": False, MICRO_BATCH: 4}, {}, 48)
+    storage, usual = InMemoryStorage(), world.verdict
+
+    def run(configuration, plan, journal):  # noqa: ARG001 - the seam
+        world.now += min(60.0, plan.max_seconds)
+        late = plan.max_seconds < 60.0
+        return Verdict(Kind.TIMEOUT) if late else replace(usual(configuration), duration_s=60.0)
+
+    world.run = run
+    assert search(space=space, storage=storage, budget_s=50.0).run().chosen is None
+    assert search(space=space, storage=storage, budget_s=3600.0).run().chosen.confirmed
+
+
+def test_where_probes_take_long_all_may(search, world):
+    usual = world.verdict
+
+    def run(configuration, plan, journal):  # noqa: ARG001 - the seam
+        needs_s = 400.0 if plan.purpose == "confirm" else 200.0
+        world.now += min(needs_s, plan.max_seconds)
+        late = plan.max_seconds < needs_s
+        return Verdict(Kind.TIMEOUT) if late else replace(usual(configuration), duration_s=needs_s)
+
+    world.run = run
+    result = search(budget_s=8 * 3600.0).run()
+    assert "timeout" not in result.failures
+    assert result.chosen.confirmed
+
+
+def test_repeats_of_what_is_disturbed_stay_within_the_budget(search, world):
+    def run(configuration, plan, journal):  # noqa: ARG001 - the seam
+        world.now += 0.9 * plan.max_seconds
+        return Verdict(Kind.DISTURBED, duration_s=0.9 * plan.max_seconds)
+
+    world.run = run
+    assert search(budget_s=300.0).run().elapsed_s <= 300.0
+
+
+def test_where_every_measurement_is_disturbed_the_search_says_so_and_ends(search, world):
+    world.script = lambda _: Verdict(Kind.DISTURBED, duration_s=5.0)
+    result = search().run()
+    assert result.stopped == "another process disturbs every measurement"
+    assert len(world.tried) <= 4 * 3
+
+
+def test_a_repeats_answer_is_no_measurement_of_its_own(search):
+    storage = InMemoryStorage()
+    first = search(storage=storage, sampler_name="tpe", budget_s=150.0).run()
+    study = optuna.load_study(study_name="autobatch", storage=storage)
+    assert len(study.trials) > first.probes
+    assert len(facts.read_all(study, search().space)) == first.probes
+
+
+@pytest.mark.parametrize("sampler", ["grid", "structured"])
+def test_an_interrupt_after_a_confirmation_keeps_what_was_confirmed(search, world, sampler):
+    usual, confirmed = world.run, []
+
+    def run(configuration, plan, journal):
+        if confirmed:
+            raise KeyboardInterrupt
+        confirmed.extend([configuration] * (plan.purpose == "confirm"))
+        return usual(configuration, plan, journal)
+
+    world.run, world.card_gib = run, 200.0
+    world.micro_step_s = lambda configuration: 0.03 + 0.06 * configuration.micro_batch
+    result = search(sampler_name=sampler).run()
+    assert result.chosen.confirmed
+    assert [result.chosen.configuration] == confirmed
+
+
+def test_an_interrupt_keeps_the_eval_batch_that_a_confirmation_had_lowered(search, world, eval_space):
+    usual, confirmed = world.run, []
+
+    def run(configuration, plan, journal):
+        if plan.purpose != "confirm":
+            return usual(configuration, plan, journal)
+        confirmed.append(configuration)
+        if len(confirmed) > 1:
+            raise KeyboardInterrupt
+        return Verdict(Kind.CUDA_OOM_EVAL, duration_s=5.0)
+
+    world.run = run
+    result = search(space=eval_space).run()
+    assert result.chosen.configuration[EVAL_BATCH] == confirmed[1][EVAL_BATCH] < confirmed[0][EVAL_BATCH]

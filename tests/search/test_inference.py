@@ -5,7 +5,7 @@ from optuna.storages import InMemoryStorage
 
 from autobatch.search import earlier
 from autobatch.settings import EVAL_BATCH, SearchSpace
-from autobatch.verdict import Kind, Verdict
+from autobatch.verdict import Kind, Measurements, Verdict
 
 SPACE = SearchSpace({}, {"precision": ("bf16",), EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64, 128)}, 48)
 FASTEST = 32
@@ -120,3 +120,41 @@ def test_what_inference_needs_tells_other_searches_nothing_of_training(infer, wo
     storage = InMemoryStorage()
     assert infer(storage=storage).chosen.confirmed
     assert earlier.read(earlier.Past(storage, "another", workload, None)) == ()
+
+
+def test_a_batch_that_fails_in_any_way_when_measured_again_gives_way(infer, again):
+    def breaks(configuration, verdict):
+        return verdict if configuration[EVAL_BATCH] <= 8 else Verdict(Kind.CUDA_POISONED, duration_s=5.0)
+
+    again(breaks)
+    chosen = infer().chosen
+    assert chosen.confirmed
+    assert chosen.configuration[EVAL_BATCH] == 8
+
+
+def test_it_says_that_the_time_was_up(infer):
+    assert infer(budget_s=22.0).stopped == "the budget is used up"
+    assert infer().stopped == "the inference batch gets no faster"
+
+
+def test_where_every_repeat_is_disturbed_it_ends(infer, again, world):
+    again(lambda _, verdict: replace(verdict, kind=Kind.DISTURBED))
+    result = infer()
+    assert result.stopped == "another process disturbs every measurement"
+    assert len(world.tried) <= CLIMB + 1 + 3 * 3
+
+
+def test_an_interrupt_keeps_the_fastest_that_was_measured(search, world):
+    def run(configuration, plan, journal):  # noqa: ARG001 - the seam
+        if configuration in [tried for tried, _ in world.tried]:
+            raise KeyboardInterrupt
+        world.tried.append((configuration, plan.purpose))
+        rate = {"bf16": 1.0, "fp32": 2.0}[configuration["precision"]] * min(8, int(configuration[EVAL_BATCH]))
+        figures = Measurements(eval_samples_per_s=rate, device_peak_used_bytes=2**30)
+        return Verdict(Kind.OK, figures, duration_s=5.0)
+
+    world.run = run
+    space = SearchSpace({}, {"precision": ("bf16", "fp32"), EVAL_BATCH: (1, 2, 4, 8, 16)}, 48)
+    chosen = search(space=space, phase="inference").run().chosen
+    assert chosen.configuration["precision"] == "fp32"
+    assert chosen.measurements.eval_samples_per_s == 16.0

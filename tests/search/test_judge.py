@@ -21,3 +21,8 @@ def test_a_score_is_the_mean_of_what_was_measured():
 
 def test_what_is_held_back_since_is_not_offered_again():
     assert PlainJudge(frozenset({core(SMALL)})).scores(FACTS) == {core(SMALL): 11.0}
+
+
+def test_other_numbers_of_workers_say_nothing_of_the_configuration():
+    slow = Fact(3, LARGE, "loader", "probe", Verdict(Kind.OK, Measurements(samples_per_s=5.0)))
+    assert PlainJudge().scores([*FACTS, slow])[core(LARGE)] == 20.0
