@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from autobatch.isolation import proc
@@ -17,6 +17,8 @@ from autobatch.machine.cgroups import CgroupPaths, Group, table
 PREFIX = "autobatch-"
 LEAF = "autobatch-main"
 """Where the processes of our own v2 cgroup move: one with processes in it cannot give controllers to its children."""
+_REMOVAL_S = 1.0
+"""The kernel may call a cgroup busy for a moment after its last process has ended."""
 
 
 class ProbeGroup:
@@ -64,9 +66,34 @@ class ProbeGroup:
 
     def remove(self) -> None:
         """Remove the cgroup, which must be empty; one still busy after a second is left for the next start."""
-        deadline = time.monotonic() + 1.0
-        while not all(map(_is_gone, self.directories)) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        _remove(self.directories)
+
+
+def remove_left(directories: Iterable[Path], paths: CgroupPaths | None = None) -> None:
+    """Remove what is left of the cgroups of probes whose search has ended.
+
+    Args:
+        directories: as a journal names them; what is no probe's cgroup, is not empty or may not be removed stays.
+        paths: where we stand; looked up where not given.
+
+    """
+    found = cgroups.read() if paths is None else paths
+    mounts = {group.mount for group in (found.memory, found.pids, found.unified) if group is not None}
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        _remove([directory for directory in directories if _is_probes(directory, mounts)])
+
+
+def _is_probes(directory: Path, mounts: set[Path]) -> bool:
+    """Tell whether this names a cgroup as probes have; nothing else is ours to remove."""
+    if not directory.name.startswith(PREFIX) or directory.name == LEAF or ".." in directory.parts:
+        return False
+    return not mounts.isdisjoint(directory.parents)
+
+
+def _remove(directories: Iterable[Path]) -> None:
+    left, deadline = list(directories), time.monotonic() + _REMOVAL_S
+    while (left := [path for path in left if not _is_gone(path)]) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _is_gone(directory: Path) -> bool:
@@ -121,9 +148,14 @@ def _create(
     return ProbeGroup(made, memory)
 
 
-def restore() -> None:
-    """Undo the move into a leaf, once no probe's cgroup is left beside it; what the kernel refuses stays."""
-    group = cgroups.read().unified
+def restore(paths: CgroupPaths | None = None) -> None:
+    """Undo the move into a leaf, once no probe's cgroup is left beside it; what the kernel refuses stays.
+
+    Args:
+        paths: where we stand; looked up where not given.
+
+    """
+    group = (cgroups.read() if paths is None else paths).unified
     if group is None or group.folder.name != LEAF:
         return
     base = _base(group)

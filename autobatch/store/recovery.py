@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autobatch import attributes
+from autobatch.errors import AutobatchError
+from autobatch.isolation import cgroup
+from autobatch.safe_files import parse_json
 from autobatch.store import rows
 from autobatch.store.database import Database
 from autobatch.store.ledger import Ledger
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _LAST_SAMPLES = 5
+_STARTED = (
+    "SELECT owner_id, facts FROM ab_owners JOIN ab_probes USING (owner_id) JOIN ab_events USING (probe_id)"
+    " WHERE boot_id = ? AND event = 'started'"
+)
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,15 @@ def recover(ledger: Ledger, storage: BaseStorage) -> Recovery:
 
 
 def close_dead(ledger: Ledger) -> tuple[Probe, ...]:
-    """Do the ledger's and the processes' part of `recover`; return what was in flight.
+    """Do the ledger's, the processes' and their cgroups' part of `recover`; return what was in flight.
 
     Raises:
         DatabaseError: the database cannot be read or written.
 
     """
-    return tuple(_close_dead(ledger.database))
+    killed = tuple(_close_dead(ledger.database))
+    cgroup.remove_left(_cgroups_of_dead(ledger.database))
+    return killed
 
 
 def _close_dead(database: Database) -> Iterator[Probe]:
@@ -77,6 +87,28 @@ def _close_dead(database: Database) -> Iterator[Probe]:
         kill_orphans(owner, None)
         with database.transaction() as connection:
             rows.end_owner(connection, owner_id)
+
+
+def _cgroups_of_dead(database: Database) -> list[Path]:
+    """Return the cgroups that probes of ended searches had in this boot: any of them may still be there.
+
+    Those of probes that ended in order, too: a process that was stuck in the kernel keeps its cgroup beyond the search.
+    """
+    with database.reading() as connection:
+        started = connection.execute(_STARTED, (Process.current().boot_id,)).fetchall()
+    # who lives is asked after that: a search that begins in between is not among what was read
+    alive = _alive(database)
+    return [path for owner_id, facts in started if owner_id not in alive for path in _cgroups(facts)]
+
+
+def _cgroups(facts: str) -> list[Path]:
+    """Return the cgroups that a journal names; none where it cannot be read."""
+    try:
+        read = parse_json(str(facts), "a row")
+    except AutobatchError:
+        return []
+    named = read.get("cgroups") if isinstance(read, dict) else None
+    return [Path(name) for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def _await_programs(database: Database, owner_id: int) -> None:
@@ -97,6 +129,12 @@ def _close(database: Database, probe: Probe, owner: Process) -> Iterator[Probe]:
     with database.transaction() as connection:
         if rows.end_probe(connection, probe.probe_id, verdict):
             yield rows.by_id(connection, probe.probe_id)
+
+
+def _alive(database: Database) -> set[int]:
+    with database.reading() as connection:
+        owners = rows.owners(connection)
+    return {owner_id for owner_id, owner in owners.items() if _is_alive(database, owner_id, owner)}
 
 
 def _is_alive(database: Database, owner_id: int, owner: Process) -> bool:
@@ -142,9 +180,7 @@ def _settle_trials(database: Database, storage: BaseStorage) -> Iterator[Probe]:
     """Fail Optuna's running trials that nobody runs; yield those that have a verdict to be told."""
     from optuna.trial import TrialState
 
-    with database.reading() as connection:
-        owners = rows.owners(connection)
-    alive = {owner_id for owner_id, owner in owners.items() if _is_alive(database, owner_id, owner)}
+    alive = _alive(database)
     for study in storage.get_all_studies():
         for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,)):  # noqa: SLF001 - Optuna has no public way from a study to its id
             with database.reading() as connection:

@@ -148,3 +148,73 @@ def test_one_search_at_a_time_makes_and_unmakes(tmp_path):
 
 def test_without_a_memory_controller_there_is_none():
     assert cgroup.create("autobatch-test", 1 << 30, paths=CgroupPaths("none", None, None, None)) is None
+
+
+def tree(base, *names):
+    """Make an empty cgroup of each name below a v2 cgroup of ours, which stands for the mount, too."""
+    for name in names:
+        (base / name).mkdir(parents=True)
+    place = Group(base, base, 2)
+    return CgroupPaths("v2", place, place, place)
+
+
+def names(base):
+    return sorted(path.name for path in base.iterdir())
+
+
+def test_what_dead_searches_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroup, "_REMOVAL_S", 0.05)
+    base, elsewhere = tmp_path / "mount", tmp_path / "autobatch-elsewhere"
+    paths = tree(base, "autobatch-busy", "autobatch-1", "autobatch-2/below", cgroup.LEAF, "another")
+    (base / "autobatch-busy" / "file").touch()
+    elsewhere.mkdir()
+    left = [*base.iterdir(), elsewhere, base / ".." / elsewhere.name, base / "autobatch-gone"]
+    cgroup.remove_left([base / "autobatch-busy", *left], paths)
+    assert names(base) == ["another", "autobatch-busy", cgroup.LEAF]
+    assert elsewhere.exists()
+
+
+@pytest.mark.parametrize("name", ["autobatch-\0", "autobatch-" + "x" * 300])
+def test_a_name_that_no_file_can_have_is_passed_over(tmp_path, name):
+    paths = tree(tmp_path / "mount")
+    cgroup.remove_left([tmp_path / "mount" / name], paths)
+
+
+def test_where_there_are_no_cgroups_none_are_removed(tmp_path):
+    (tmp_path / "autobatch-1").mkdir()
+    cgroup.remove_left([tmp_path / "autobatch-1"], CgroupPaths("none", None, None, None))
+    assert names(tmp_path) == ["autobatch-1"]
+
+
+def test_one_with_a_process_in_it_stays(group, monkeypatch):
+    monkeypatch.setattr(cgroup, "_REMOVAL_S", 0.05)
+    process = in_group(group, "sleep", "60")
+    cgroup.remove_left(group.directories)
+    assert all(directory.exists() for directory in group.directories)
+    group.kill()
+    process.wait()
+    cgroup.remove_left(group.directories)
+    assert not any(directory.exists() for directory in group.directories)
+
+
+def test_the_leaf_is_undone_once_the_cgroup_of_a_killed_search_is_gone(tmp_path, monkeypatch):
+    base = tmp_path / "mount"
+    tree(base, cgroup.LEAF, "autobatch-killed")
+    v2(base / cgroup.LEAF, cgroup__procs="11\n12\n")
+    place, written = Group(base / cgroup.LEAF, base, 2), []
+    paths = CgroupPaths("v2", place, place, place)
+    monkeypatch.setattr(cgroup, "write", lambda path, value: written.append((path.relative_to(base), value)))
+    cgroup.restore(paths)
+    assert written == []
+    cgroup.remove_left([base / "autobatch-killed"], paths)
+    cgroup.restore(paths)
+    procs = Path("cgroup.procs")
+    assert written == [(Path("cgroup.subtree_control"), "-memory -pids"), (procs, 11), (procs, 12)]
+
+
+def test_one_that_is_busy_keeps_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroup, "_REMOVAL_S", 0.05)
+    tree(tmp_path, "busy", "idle")
+    (tmp_path / "busy" / "file").touch()
+    cgroup.ProbeGroup([tmp_path / "busy", tmp_path / "idle"], Memory(tmp_path / "busy", 2)).remove()
+    assert names(tmp_path) == ["busy"]

@@ -11,8 +11,10 @@ import pytest
 from optuna.trial import TrialState
 
 from autobatch import attributes
-from autobatch.isolation import proc
+from autobatch.isolation import cgroup, proc
 from autobatch.isolation.parent import MARK
+from autobatch.machine import cgroups
+from autobatch.machine.cgroups import CgroupPaths, Group
 from autobatch.settings import Configuration
 from autobatch.store import open_storage, read, rows
 from autobatch.store.ledger import Ledger
@@ -109,6 +111,88 @@ def test_a_process_that_was_just_being_started_is_found_too(path, begin, killed)
         [probe] = close_dead(ledger)
     assert len(probe.verdict.evidence["orphans_killed"]) == 1
     assert proc.marked(f"{MARK}={pid}-") == []
+
+
+@pytest.fixture(params=[1, 2])
+def hierarchy(request, tmp_path, monkeypatch):
+    """A folder that stands for the one hierarchy of cgroups, of either version."""
+    base = tmp_path / "cgroup"
+    base.mkdir()
+    group = Group(base, base, request.param)
+    paths = CgroupPaths(f"v{request.param}", group, group, group if request.param == 2 else None)
+    monkeypatch.setattr(cgroups, "read", lambda: paths)
+    return base
+
+
+def note_cgroup(entry, directory):
+    """Make a cgroup and write it down as that of a probe which has begun."""
+    directory.mkdir()
+    entry.started({"pid": 2**22 + 1, "start_time_ticks": 1, "boot_id": "b", "cgroups": [str(directory)]})
+
+
+def test_the_cgroups_of_a_killed_search_are_removed(path, begin, killed, hierarchy):
+    def act():
+        ledger = Ledger.open(path)
+        ended = begin(ledger, 0, 1)
+        note_cgroup(ended, hierarchy / "autobatch-1-x-0001")
+        ended.finish(Verdict(Kind.OK))
+        note_cgroup(begin(ledger, 1, 2), hierarchy / "autobatch-1-x-0002")
+        note_cgroup(begin(ledger, 2, 3), hierarchy / "another")
+
+    killed(act)
+    (hierarchy / "autobatch-2-y-0001").mkdir()
+    with Ledger.open(path) as ledger:
+        assert len(close_dead(ledger)) == 2
+    assert sorted(left.name for left in hierarchy.iterdir()) == ["another", "autobatch-2-y-0001"]
+
+
+def test_the_kernels_cgroups_of_a_killed_search_are_removed(path, begin, killed):
+    group = cgroup.create(f"autobatch-test-{time.monotonic_ns()}", 64 << 20, pids_max=32)
+    if group is None:
+        pytest.skip("cgroups may not be made here")
+    names = list(map(str, group.directories))
+    killed(lambda: begin(Ledger.open(path)).started({"cgroups": names}))
+    with Ledger.open(path) as ledger:
+        close_dead(ledger)
+    left = [directory for directory in group.directories if directory.exists()]
+    group.remove()
+    assert left == []
+
+
+def test_a_cgroup_that_was_busy_is_removed_at_a_later_start(path, begin, killed, hierarchy, monkeypatch):
+    monkeypatch.setattr(cgroup, "_REMOVAL_S", 0.05)
+    directory = hierarchy / "autobatch-1-x-0001"
+    killed(lambda: note_cgroup(begin(Ledger.open(path)), directory))
+    (directory / "file").touch()
+    with Ledger.open(path) as ledger:
+        assert len(close_dead(ledger)) == 1
+        assert directory.exists()
+        (directory / "file").unlink()
+        close_dead(ledger)
+    assert not directory.exists()
+
+
+def test_the_cgroups_of_a_living_search_stay(path, ledger, begin, hierarchy):
+    note_cgroup(begin(ledger), hierarchy / "autobatch-1-x-0001")
+    with Ledger.open(path) as other:
+        close_dead(other)
+    assert (hierarchy / "autobatch-1-x-0001").exists()
+
+
+@pytest.mark.parametrize("facts", ["no JSON", "[]", '{"cgroups": 5}', '{"cgroups": [5, null, "autobatch-\\u0000"]}'])
+@pytest.mark.usefixtures("hierarchy")
+def test_a_damaged_row_keeps_no_search_from_beginning(path, begin, killed, facts):
+    def act():
+        ledger = Ledger.open(path)
+        entry = begin(ledger)
+        entry.started({})
+        entry.finish(Verdict(Kind.OK))
+        with ledger.database.transaction() as connection:
+            connection.execute("UPDATE ab_events SET facts = ?", (facts,))
+
+    killed(act)
+    with Ledger.open(path) as ledger:
+        assert close_dead(ledger) == ()
 
 
 def test_what_a_living_search_has_in_flight_is_left_alone(path, ledger, begin):
