@@ -61,11 +61,9 @@ def _measurements(evidence: Evidence) -> Measurements:
     found = Measurements.from_dict((evidence.outcome or {}).get("measurements", {}))
     host = max((b for b in (found.host_peak_bytes, evidence.host_peak_bytes) if b is not None), default=None)
     device = found.device_peak_used_bytes
-    return replace(
-        found,
-        host_peak_bytes=host,
-        device_peak_used_bytes=evidence.device.peak_used_bytes if device is None else device,
-    )
+    if device is None and (evidence.outcome or {}).get("status") == "ok":
+        device = evidence.device.peak_used_bytes  # of one that broke off it may be from before it began to allocate
+    return replace(found, host_peak_bytes=host, device_peak_used_bytes=device)
 
 
 def _judge(found: Measurements, evidence: Evidence, limits: Limits) -> Finding:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from autobatch.errors import MachineError
 from autobatch.isolation.device import FOREIGN_LOAD
-from autobatch.machine.gpus import Device
+from autobatch.machine.gpus import Device, GpuLostError
 from autobatch.units import GIB, format_bytes, format_duration
 
 POLL_S = 2.0
+AGAIN_S = 0.05
 FOREIGN_BYTES = GIB
 """Memory of others on the card that a probe can live with: a desktop, another driver's context."""
+PATIENCE_S = 5.0
+"""A card that does not tell its memory is asked again for this long: the driver fails now and then, and goes on."""
 READINGS = 3
 """Load is judged by this many readings in a row: the driver's figure still holds the last probe's work for a moment."""
 
@@ -75,7 +78,7 @@ class CardGate:
         """Return when the card is free.
 
         Raises:
-            MachineError: the card is lost.
+            MachineError: the card is lost, or has not told its memory for `PATIENCE_S`.
 
         """
         self.check()
@@ -102,13 +105,24 @@ class CardGate:
     def _taken(self) -> str:
         if self.device is None:
             return ""
-        used = self.device.memory_used_bytes()
+        used = self._used_bytes()
         spare = self.device.memory_total_bytes() - (self.needed_bytes or self.device.memory_total_bytes())
         if used > max(FOREIGN_BYTES, spare):
             return f"{format_bytes(used)} of it are in use{self._by_whom()}"
         if all(self._busy() for _ in range(READINGS)):
             return f"others' work keeps it busy{self._by_whom()}"
         return ""
+
+    def _used_bytes(self) -> int:
+        assert self.device is not None
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.device.memory_used_bytes()
+            except MachineError as error:
+                if isinstance(error, GpuLostError) or time.monotonic() > deadline:
+                    raise
+            time.sleep(AGAIN_S)
 
     def _busy(self) -> bool:
         assert self.device is not None
@@ -122,5 +136,7 @@ class CardGate:
 
     def _by_whom(self) -> str:
         assert self.device is not None
-        others = [str(pid) for pid in self.device.process_ids() if pid != os.getpid()]
+        others: list[str] = []
+        with suppress(MachineError):
+            others = [str(pid) for pid in self.device.process_ids() if pid != os.getpid()]
         return f" by process {', '.join(others[:3])}" if others else ""

@@ -231,6 +231,12 @@ def test_the_cards_peak_from_outside_fills_in_for_the_childs():
     assert classify(Evidence(outcome=told, **outside), LIMITS, 1.0).measurements.device_peak_used_bytes == 8 * GIB
 
 
+def test_what_one_that_broke_off_held_when_last_seen_is_no_peak():
+    outside = on_card(peak_used_bytes=9 * GIB, total_bytes=24 * GIB)
+    for outcome in (CUDA_OOM, None):
+        assert classify(Evidence(outcome=outcome, **outside), LIMITS, 1.0).measurements.device_peak_used_bytes is None
+
+
 def test_the_whole_card_is_the_limit_where_none_is_given():
     facts = on_card(peak_used_bytes=21 * GIB, total_bytes=24 * GIB) | {"outcome": ran()}
     assert classify(Evidence(**facts), Limits(), 1.0).kind == Kind.OVER_LIMIT

@@ -1,19 +1,27 @@
 import pytest
 
+from autobatch.errors import MachineError
 from autobatch.job import gate
 from autobatch.job.gate import CardGate, WorkClock
+from autobatch.machine.gpus import GpuLostError
 from autobatch.search.seams import StopSearch
 from autobatch.units import GIB
+
+FAILED = MachineError("The driver failed.", "Try again.")
 
 
 class Card:
     """A card whose readings are given: used bytes and load, the last of them for ever."""
 
-    def __init__(self, used, load=(0.0,)):
+    def __init__(self, used, load=(0.0,), *, nameless=False):
+        self.nameless = nameless
         self._used, self._load = list(used), list(load)
 
     def memory_used_bytes(self):
-        return self._used.pop(0) if len(self._used) > 1 else self._used[0]
+        used = self._used.pop(0) if len(self._used) > 1 else self._used[0]
+        if isinstance(used, Exception):
+            raise used
+        return used
 
     def memory_total_bytes(self):
         return 80 * GIB
@@ -22,6 +30,8 @@ class Card:
         return self._load.pop(0) if len(self._load) > 1 else self._load[0]
 
     def process_ids(self):
+        if self.nameless:
+            raise FAILED
         return [4242]
 
 
@@ -97,3 +107,20 @@ def test_whoever_asks_is_told_what_it_waits_for_and_when_it_goes_on():
     told = []
     CardGate(Card([40 * GIB, 40 * GIB, 0]), 0, WorkClock(), lambda _: None, waits=told.append)()
     assert told == ["waiting for the card: 40.0 GiB of it are in use by process 4242", ""]
+
+
+def test_a_driver_that_fails_for_a_moment_is_asked_again():
+    assert through(Card([FAILED, FAILED, 0])) == []
+    assert "in use" in through(Card([40 * GIB, FAILED, 0], nameless=True))[0]
+
+
+def test_a_driver_that_goes_on_failing_ends_the_search(monkeypatch):
+    monkeypatch.setattr(gate, "PATIENCE_S", 0.01)
+    with pytest.raises(MachineError):
+        through(Card([FAILED]))
+
+
+def test_a_lost_card_is_not_waited_for():
+    lost = GpuLostError("The GPU is lost.", "Restart the host.")
+    with pytest.raises(GpuLostError):
+        through(Card([lost, 0]))
