@@ -16,7 +16,7 @@ LATE_S = 2.0
 """A probe is given a second at least."""
 
 
-@pytest.fixture(params=range(60))
+@pytest.fixture(params=range(200))
 def dice(request):
     return random.Random(request.param)
 
@@ -27,7 +27,8 @@ def any_world(world, dice):
     world.fixed_gib, world.sample_gib = dice.choice([1, 6, 30]), dice.choice([0.01, 0.3, 3])
     world.loader_batch_s, world.worker_gib = dice.choice([0, 0.05, 2]), dice.choice([0.5, 5])
     world.host_gib, world.eval_probe_s = dice.choice([16, 60]), dice.choice([5, 60])
-    often, kinds = dice.choice([0, 0.1, 0.3, 0.7, 1.0]), dice.sample(FAILURES, dice.choice([1, 2, 5]))
+    often = dice.choice([0, 0.1, 0.3, 0.7, 1.0])
+    kinds = dice.choice([[Kind.DISTURBED], *(dice.sample(FAILURES, count) for count in (1, 2, 5))])
 
     def fails(_):
         failed = dice.random() < often
