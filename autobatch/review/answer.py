@@ -186,7 +186,8 @@ def compared(answer: Mapping[str, Any]) -> str:
     if abs(rates[1] / rates[0] - 1) <= _SAME:
         return said + ", as good as equal; the chosen one needs less memory or fewer workers"
     if other < best and not answer["runner_up"].get("confirmed"):
-        return said + ", by short probes alone: the chosen one was confirmed"
+        sure = "was confirmed" if answer["chosen"].get("confirmed") else "is the faster by all probes together"
+        return said + f", by short probes alone: the chosen one {sure}"
     return said + f", {format_duration(abs(other - best))} {'longer' if other > best else 'shorter'}"
 
 
