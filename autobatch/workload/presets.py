@@ -94,7 +94,8 @@ def _file(name: str) -> Path:
 
 
 def _squeezed(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    # a slash tells a hub id or a path from a name
+    return re.sub(r"[^a-z0-9/]", "", name.lower())
 
 
 @cache

@@ -122,14 +122,24 @@ def cached(hub_id: str) -> Path | None:
 def _found(model: str) -> Workload:
     if model.endswith((".yaml", ".yml")):
         return presets.read(Path(model))
-    if presets.find(model) and not model.startswith((".", "/")):
+    preset = presets.find(model)
+    if _is_directory(model) and (preset is None or "/" in model or (Path(model) / "config.json").is_file()):
+        workload = _of_directory(Path(model))
+        both = f"{model} is taken for the folder of that name here, not for the preset {preset}."
+        return replace(workload, notes=(both, *workload.notes)) if preset else workload
+    if preset:
         return _with_weights(presets.load(model))
-    if model and Path(model).is_dir():
-        return _of_directory(Path(model))
     folder = cached(model) if _HUB_ID.fullmatch(model) else None
     if folder:
         return from_folder(folder, model)
     raise _unknown(model)
+
+
+def _is_directory(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).is_dir()
+    except OSError:  # too long for a name, or in a folder that is closed to us
+        return False
 
 
 def _of_directory(folder: Path) -> Workload:
@@ -150,8 +160,21 @@ def _unknown(model: str) -> UsageError:
 
 
 def _with_weights(workload: Workload) -> Workload:
+    """Return the workload on the model in the cache, where it is there: what is trained has that one's shape."""
     folder = cached(workload.model.hub_id)
-    return replace(workload, model=replace(workload.model, path=str(folder))) if folder else workload
+    if folder is None:
+        return workload
+    stored = from_folder(folder, workload.model.hub_id).model
+    model = replace(workload.model, config=stored.config, path=stored.path)
+    source, target, notes = clamp(model, workload.max_source_length, workload.max_target_length)
+    return replace(
+        workload,
+        model=model,
+        lengths=lengths.clip(workload.lengths, source, target),
+        max_source_length=source,
+        max_target_length=target,
+        notes=(*notes, *workload.notes),
+    )
 
 
 def _cache() -> Path:

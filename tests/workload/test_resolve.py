@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from autobatch.errors import UsageError
+from autobatch.estimate import shapes
 from autobatch.workload import resolve as module
-from autobatch.workload.resolve import family_of, resolve
+from autobatch.workload.resolve import family_of, from_folder, resolve
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -85,11 +88,28 @@ def test_a_cached_hub_id_is_found(fetched):
     assert not model.trust_remote_code
 
 
-def test_a_preset_takes_its_weights_from_the_cache(fetched):
-    assert resolve("kobart").model.path is None
-    folder = fetched("digit82/kobart-summarization", {})
-    model = resolve("kobart").model
-    assert (model.path, model.config["d_model"]) == (folder, 768)
+def test_a_preset_takes_weights_and_shape_from_the_cache(fetched):
+    bare = resolve("kobart")
+    assert bare.model.path is None
+    whole = {**bare.model.config, "architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True}
+    folder = fetched("digit82/kobart-summarization", whole)
+    found = resolve("kobart")
+    assert found.model.path == folder
+    assert (
+        found.model.config
+        == from_folder(Path(folder)).model.config
+        == {**bare.model.config, "is_encoder_decoder": True}
+    )
+    assert replace(found, model=bare.model) == bare
+    assert shapes.read(found.model) == shapes.read(bare.model)
+
+
+def test_a_preset_is_cut_to_the_positions_of_the_weights(fetched):
+    whole = {**resolve("kobart").model.config, "is_encoder_decoder": True, "max_position_embeddings": 512}
+    fetched("digit82/kobart-summarization", whole)
+    found = resolve("kobart")
+    assert found.max_source_length == found.lengths.source[-1] == 512
+    assert "takes 512 tokens" in found.notes[0]
 
 
 @pytest.mark.parametrize("revision", ["../../../etc", "", "0123", "nothere0123456789"])
@@ -158,6 +178,40 @@ def test_an_unknown_model_says_what_to_do(said, what, do):
 def test_a_folder_without_a_model_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"no config\.json"):
         resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("folder", "said", "preset"),
+    [
+        ("demo", "demo/", False),
+        ("demo", "demo", False),
+        ("demo", "DEMO", True),
+        ("ko/bart", "ko/bart", False),
+        ("none", "kobart", True),
+        ("none", "digit82/kobart-summarization", True),
+    ],
+)
+def test_a_folder_goes_before_the_preset_it_is_called_like(tmp_path, monkeypatch, folder, said, preset):
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir(parents=True)
+    Path(folder, "config.json").write_text(json.dumps(LLAMA))
+    found = resolve(said)
+    assert (found.model.path is None) is preset
+    assert any("not for the preset demo" in note for note in found.notes) is (said == "demo")
+
+
+def test_a_folder_without_a_model_hides_no_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    assert resolve("demo").model.path is None
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        resolve("demo/")
+
+
+@pytest.mark.parametrize("said", ["ko/bart", "./demo", "x" * 5000, "a\0b"])
+def test_what_is_nowhere_is_no_preset(said):
+    with pytest.raises(UsageError):
+        resolve(said)
 
 
 @pytest.mark.parametrize(
