@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch.arguments import environment
 from autobatch.errors import UsageError
-from autobatch.export.rivals import without_workers
+from autobatch.export import rivals
 
 if TYPE_CHECKING:
     from autobatch.export.frozen import Frozen
 
 T = TypeVar("T")
+_WAYS_TO_COMPILE = ("torch_compile_backend", "torch_compile_mode")
+"""transformers fills the first in, and compiles wherever one is set; it was measured with neither."""
 
 
 def set_environment(frozen: Frozen) -> None:
@@ -52,7 +54,7 @@ def refuse_changed(frozen: Frozen) -> None:
 
 
 def lay_over(frozen: Frozen, training_args: T) -> T:
-    """Lay the arguments over a TrainingArguments, in place, and return it.
+    """Lay the arguments over a TrainingArguments, in place, and return it; warn of what in it works against them.
 
     Raises:
         UsageError: it has no such argument, or refuses a value.
@@ -64,17 +66,25 @@ def lay_over(frozen: Frozen, training_args: T) -> T:
     unknown = sorted(arguments.keys() - {field.name for field in dataclasses.fields(training_args) if field.init})
     if unknown:
         raise _refusal(frozen, training_args, f"it knows no {', '.join(unknown)}")
+    complete = _complete(arguments)
     try:
-        fresh = dataclasses.replace(training_args, **_complete(arguments))
+        fresh = dataclasses.replace(training_args, **complete)
     except (TypeError, ValueError) as error:
         raise _refusal(frozen, training_args, str(error)) from error
     vars(training_args).update(vars(fresh))
+    _warn_of_rivals(training_args, complete)
     return training_args
 
 
 def _complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Add what must be off beside the arguments, whatever a person's own say."""
-    return {**without_workers(arguments), **arguments}
+    return {**dict.fromkeys(_WAYS_TO_COMPILE), **rivals.without_workers(arguments), **arguments}
+
+
+def _warn_of_rivals(training_args: object, laid: Mapping[str, Any]) -> None:
+    for name, why in rivals.COMMON.items():
+        if name not in laid and getattr(training_args, name, None):
+            warnings.warn(f"{name} is set, and {why}. It was left as it is.", stacklevel=4)
 
 
 def _refusal(frozen: Frozen, training_args: object, why: str) -> UsageError:

@@ -162,6 +162,28 @@ def test_without_workers_their_settings_are_turned_off(tmp_path, chosen, mine):
     assert mine.dataloader_persistent_workers is False
 
 
+def test_torch_compile_that_is_off_stays_off(file, mine):
+    mine.torch_compile, mine.torch_compile_backend, mine.torch_compile_mode = True, "inductor", "max-autotune"
+
+    load(file).apply(mine)
+
+    assert (mine.torch_compile, mine.torch_compile_backend, mine.torch_compile_mode) == (False, None, None)
+
+
+def test_what_works_against_the_arguments_is_warned_of(file, mine):
+    mine.auto_find_batch_size = mine.bf16_full_eval = True
+
+    with pytest.warns(UserWarning, match="is set, and") as warned:
+        load(file).apply(mine)
+
+    said = [str(warning.message) for warning in warned]
+    assert [line.partition(" ")[0] for line in said if "is set, and" in line] == [
+        "auto_find_batch_size",
+        "bf16_full_eval",
+    ]
+    assert all(warning.filename == __file__ for warning in warned if "is set, and" in str(warning.message))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
