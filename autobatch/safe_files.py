@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yaml import SafeLoader
     from yaml.nodes import MappingNode, Node, ScalarNode
 
+BYTE_ORDER_MARK = "\ufeff"
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 50_000
@@ -30,8 +31,8 @@ _YAML_SCALARS = ("null", "bool", "int", "float", "str", "timestamp")
 _YAML_PREFIX = "tag:yaml.org,2002:"
 
 
-def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:
-    """Return the text of a regular file of at most `max_bytes` bytes of UTF-8.
+def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, *, marked: bool = False) -> str:
+    """Return the text of a regular file of at most `max_bytes` bytes of UTF-8, `marked` with its byte order mark.
 
     Raises:
         UsageError: it is missing, unreadable, no regular file, too large, or not UTF-8.
@@ -48,7 +49,8 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:
         raise UsageError(f"{path} is not a regular file.", "Name a file.")
     if len(data) > max_bytes:
         raise UsageError(f"{path} is larger than {max_bytes:,} bytes.", "Check that it is the file you mean.")
-    return _decode(data, path)
+    text = _decode(data, path)
+    return text if marked else text.removeprefix(BYTE_ORDER_MARK)
 
 
 def read_yaml(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}, line {line}: it is not UTF-8 text.", "Save it as UTF-8.") from error

@@ -43,9 +43,9 @@ def command(  # noqa: D103 - click shows the help text below
         frozen.save(chosen, output, target, force=force)
         click.echo(f"Wrote {output} ({target}).\n{summary(chosen, target)}")
     if merged is not None and into is not None:
-        click.echo(into_file.report(merged, into, dry_run=dry_run))
         if not dry_run:
             into_file.apply(merged, into)
+        click.echo(into_file.report(merged, into, dry_run=dry_run))
 
 
 command.help = """Freeze the chosen configuration of a study into OUTPUT, which a training run loads.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from autobatch.errors import UsageError
@@ -34,10 +36,11 @@ def refuse_foreign(path: Path) -> None:
         UsageError: there is a folder, a device, or a file that autobatch did not write as it is.
 
     """
-    refuse_unwritable(path)
-    if path.exists() and not is_ours(path):
-        what = f"{path} is there already, and autobatch did not write it, or not all of it."
-        raise UsageError(what, "Name another file, merge into it with --into, or overwrite it with --force.")
+    with said_of(path):
+        refuse_unwritable(path)
+        if path.exists() and not is_ours(path):
+            what = f"{path} is there already, and autobatch did not write it, or not all of it."
+            raise UsageError(what, "Name another file, merge into it with --into, or overwrite it with --force.")
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -62,31 +65,57 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a file that was there keeps its permissions.
+    """Write a file whole or not at all; a file that was there keeps its owner and its permissions.
 
     Raises:
         UsageError: the folder is not there or cannot be written, or the path is none to write (`refuse_unwritable`).
 
     """
-    try:
+    with said_of(path):
         refuse_unwritable(path)
         target = path.resolve()
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+        was = target.stat() if target.exists() else None
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary = Path(name)
-            temporary.chmod(mode)
+            _fill(handle, text)
+            if was:
+                _give(temporary, was)
+            temporary.chmod(was.st_mode & 0o777 if was else 0o666 & ~_umask())
             temporary.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        what = f"Cannot write {path}: {error.strerror or error}."
+
+
+def _fill(handle: int, text: str) -> None:
+    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def said_of(path: Path) -> Iterator[None]:
+    """Say what the system refuses in our words.
+
+    Raises:
+        UsageError: `path` cannot be written.
+
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the second of a null byte
+        what = f"Cannot write {path}: {getattr(error, 'strerror', None) or error}."
         raise UsageError(what, "Name a file in a folder that is there and can be written.") from error
+
+
+def _give(path: Path, was: os.stat_result) -> None:
+    """Give a file the owner and the group of another, or the group alone, as far as the system lets us."""
+    for owner in (was.st_uid, -1):
+        with contextlib.suppress(OSError):
+            os.chown(path, owner, was.st_gid)
+            return
 
 
 def _umask() -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from autobatch.errors import UsageError
 from autobatch.export import files, targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.merge import Merged, merge
-from autobatch.safe_files import read_text
+from autobatch.safe_files import BYTE_ORDER_MARK, read_text
 
 
 def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -> Merged:
@@ -28,10 +29,12 @@ def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -
     if kind.syntax != "yaml":
         what = f"The format {target} is not YAML, and --into merges into YAML alone."
         raise UsageError(what, "Write a file of its own: leave --into out.")
-    text = read_text(path)
+    text = read_text(path, marked=True)
+    mark = BYTE_ORDER_MARK * text.startswith(BYTE_ORDER_MARK)
     if not dry_run:
         files.refuse_unwritable(path)
-    return merge(text, kind.settings(chosen), kind.aliases, path.name, kind.rivals)
+    merged = merge(text.removeprefix(mark), kind.settings(chosen), kind.aliases, path.name, kind.rivals)
+    return replace(merged, text=mark + merged.text)
 
 
 def report(merged: Merged, path: Path, *, dry_run: bool) -> str:

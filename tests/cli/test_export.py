@@ -79,6 +79,17 @@ def test_a_file_of_the_users_takes_the_tuned_keys(tmp_path, database):
     assert yaml.safe_load(mine.read_text())["model"] == "toy"
 
 
+def test_what_could_not_be_written_is_not_said_to_be(tmp_path, database, monkeypatch):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("bf16: false\n")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    result = CliRunner().invoke(command, ["--into", str(mine), "--db", str(database)])
+
+    assert isinstance(result.exception, UsageError)
+    assert result.output == ""
+
+
 def test_a_dry_run_writes_nothing(tmp_path, database):
     mine = tmp_path / "mine.yaml"
     mine.write_text("bf16: false\n")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from autobatch.export import into_file
+from autobatch.workload.spec import Lora
 
 OLD = """\
 output_dir: {folder}
@@ -69,6 +70,33 @@ def test_what_works_against_the_settings_is_said(cpu, merged, key):
     assert yaml.safe_load(path.read_text())[key] is True
 
 
+def test_owner_mode_and_byte_order_mark_are_kept(cpu, merged, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("os.chown", lambda _, user, group: given.append((user, group)))
+    mine = tmp_path / "mine.yaml"
+    mine.touch(0o600)
+    path, result = merged(cpu, "\ufeffbf16: false  # \uae00\n")
+
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfbf16: true  # ")
+    assert "\ufeff" not in result.diff
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert given == [(os.getuid(), os.getgid())]
+
+
+def test_where_the_owner_cannot_be_kept_the_group_is(cpu, merged, monkeypatch):
+    given = []
+
+    def chown(_, user, group):
+        given.append((user, group))
+        raise PermissionError
+
+    monkeypatch.setattr("os.chown", chown)
+    path, _ = merged(cpu, "bf16: false\n")
+
+    assert yaml.safe_load(path.read_text())["bf16"] is True
+    assert given == [(os.getuid(), os.getgid()), (-1, os.getgid())]
+
+
 @pytest.mark.parametrize("flag", ["flash_attention: true", "sdp_attention: true", "eager_attention: false"])
 def test_axolotls_former_switches_give_way(chosen, merged, flag):
     path, _ = merged(chosen, f"base_model: x\n{flag}\n", "axolotl")
@@ -78,12 +106,62 @@ def test_axolotls_former_switches_give_way(chosen, merged, flag):
     assert flag.partition(":")[0] not in settings
 
 
+def test_trl_takes_no_other_base_than_was_measured(chosen, qlora, merged, tmp_path):
+    trl = pytest.importorskip("trl")
+    mine = f"output_dir: {tmp_path}\nuse_peft: true\nload_in_8bit: true\ntorch_dtype: auto\n"
+
+    parser = trl.TrlParser((trl.SFTConfig, trl.ModelConfig))
+    models = [
+        parser.parse_args_and_config(["--config", str(merged(choice, mine, "trl")[0])])[1] for choice in (chosen, qlora)
+    ]
+
+    found = [(model.use_peft, model.load_in_4bit, model.load_in_8bit, model.dtype) for model in models]
+    assert found == [(False, False, False, "float32"), (True, True, False, "bfloat16")]
+
+
+@pytest.mark.parametrize(
+    ("target", "keys"),
+    [
+        ("hf", ["torch_compile_mode", "torch_compile_backend"]),
+        ("trl", ["packing", "eval_packing", "padding_free"]),
+        ("llamafactory", ["packing", "neat_packing"]),
+        ("axolotl", ["sample_packing", "eval_sample_packing", "liger_rms_norm"]),
+    ],
+)
+def test_what_was_not_measured_is_said(chosen, merged, target, keys):
+    _, result = merged(chosen, "".join(f"{key}: true\n" for key in keys), target)
+
+    assert [remark.partition(" is set")[0] for remark in result.remarks] == keys
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_llamafactory_has_its_own_switches_alone(chosen, merged, checkpointing):
+    other = replace(chosen, configuration=chosen.configuration.replace(gradient_checkpointing=checkpointing))
+
+    path, _ = merged(other, "gradient_checkpointing: true\nuse_liger_kernel: true\n", "llamafactory")
+
+    settings = yaml.safe_load(path.read_text())
+    assert not {"gradient_checkpointing", "use_liger_kernel"} & settings.keys()
+    assert settings["disable_gradient_checkpointing"] is not checkpointing
+    assert settings["enable_liger_kernel"] is False
+
+
+def test_what_a_list_loses_is_said(chosen, merged):
+    liger = replace(chosen, configuration=chosen.configuration.replace(use_liger_kernel=True))
+
+    _, result = merged(liger, "plugins:\n  - my.Plugin\n  - axolotl.integrations.liger.LigerPlugin\n", "axolotl")
+
+    assert result.remarks == ("plugins no longer lists my.Plugin, which was not there when this was measured.",)
+
+
 PARSERS = Path(sys.prefix, "parsers")
 
 
 @pytest.mark.skipif(not PARSERS.is_dir(), reason="axolotl is not beside the environment: `make install` puts it there")
-def test_axolotl_reads_the_measured_attention(chosen, merged, tmp_path):
-    path, _ = merged(chosen, "base_model: x\nflash_attention: true\nsdp_attention: true\n", "axolotl")
+def test_axolotl_reads_what_was_measured(qlora, merged, tmp_path):
+    listed = replace(qlora, workload=replace(qlora.workload, lora=Lora(target_modules=("q_proj",))))
+    mine = "flash_attention: true\nsdp_attention: true\nbatch_size: 32\nlora_target_linear: true\n"
+    path, _ = merged(listed, mine, "axolotl")
     command = [sys.executable, str(Path(__file__).with_name("parse.py")), "axolotl", str(tmp_path / "out"), str(path)]
     offline = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "AXOLOTL_DO_NOT_TRACK": "1"}
 
@@ -91,6 +169,8 @@ def test_axolotl_reads_the_measured_attention(chosen, merged, tmp_path):
 
     (parsed,) = json.loads((tmp_path / "out").read_text())
     assert parsed.get("attn_implementation") == "sdpa", parsed.get("error")
+    assert (parsed["gradient_accumulation_steps"], parsed["lora_target_linear"]) == (4, False)
+    assert parsed["bnb_config_kwargs"] == {"bnb_4bit_use_double_quant": False}
 
 
 def test_accelerate_is_asked_for_the_cpu_where_it_was_measured(chosen, merged):
