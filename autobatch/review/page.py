@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from autobatch import __version__, attributes
@@ -18,6 +19,18 @@ from autobatch.units import GIB, format_duration
 
 _RIGHT = frozenset({0, 3, 4, 5, 6})
 _HEADINGS = ("trial", "stage", "settings", "samples/s", "predicted", "card GiB", "predicted GiB")
+
+
+_TITLE = "<title>autobatch: "
+_HEAD_BYTES = 1024
+"""Into which the title comes."""
+
+
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page that `html` made."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head.startswith(b"<!DOCTYPE html>") and _TITLE.encode() in head
 
 
 def html(report: Report) -> str:
