@@ -9,6 +9,7 @@ import yaml
 
 from autobatch.export import targets
 from autobatch.export.frozen import save
+from autobatch.settings import SETTINGS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -62,6 +63,29 @@ def test_trl_parses_its_own(each, written):
     assert not model.use_peft or (model.lora_r, model.lora_alpha) == (8, 16)
 
 
+def test_trl_quantises_as_the_probe_does(qlora, written):
+    trl = pytest.importorskip("trl")
+    torch = pytest.importorskip("torch")
+    from autobatch.probe.quantize import quantization_config
+
+    parser = trl.TrlParser((trl.SFTConfig, trl.ModelConfig))
+    _, model = parser.parse_args_and_config(["--config", str(written(qlora, "trl"))])
+
+    ours = quantization_config("nf4", torch.bfloat16)
+    assert trl.get_quantization_config(model).to_dict() == ours.to_dict()
+
+
+@pytest.mark.parametrize("method", SETTINGS["method"].choices)
+@pytest.mark.parametrize("precision", SETTINGS["precision"].choices)
+def test_trl_loads_the_base_in_the_type_of_the_probe(chosen, method, precision):
+    build = pytest.importorskip("autobatch.probe.build")
+    values = chosen.configuration.replace(method=method, precision=precision)
+
+    settings = targets.get("trl").settings(replace(chosen, configuration=values))
+
+    assert f"torch.{settings['dtype']}" == str(build.base_dtype(values))
+
+
 def test_trl_is_told_what_it_would_take_as_on(chosen, written):
     off = replace(chosen, configuration=chosen.configuration.replace(precision="fp32", gradient_checkpointing=False))
 
@@ -92,7 +116,9 @@ def test_deepspeeds_rules_are_kept(each, written):
     assert not (settings["bf16"]["enabled"] and settings["fp16"]["enabled"])
 
 
-@pytest.mark.parametrize(("recipe", "clipped"), [({}, 1.0), ({"max_grad_norm": 0.3}, 0.3)])
+@pytest.mark.parametrize(
+    ("recipe", "clipped"), [({}, 1.0), ({"max_grad_norm": 0.3}, 0.3), ({"max_grad_norm": None}, 0)]
+)
 def test_deepspeed_clips_as_the_trainer_does(chosen, written, recipe, clipped):
     workload = replace(chosen.workload, recipe=recipe)
 
@@ -116,6 +142,40 @@ def test_llamafactory_has_checkpointing_under_its_own_name(chosen, written):
     assert not [key for key in settings if key.startswith(("gradient_checkpointing", "activation_checkpointing"))]
 
 
+@pytest.mark.parametrize("attention", ["flash_attention_3", "flex_attention", "flash_attention_2"])
+def test_an_attention_that_llamafactory_cannot_name_is_said(chosen, attention):
+    other = replace(chosen, configuration=chosen.configuration.replace(attn_implementation=attention))
+
+    unnamed = targets.get("llamafactory").settings(other)["flash_attn"] == "auto"
+
+    assert unnamed is (attention != "flash_attention_2")
+    assert ("attn_implementation" in targets.get("llamafactory").elsewhere(other)) is unnamed
+
+
+@pytest.mark.parametrize("target", ["accelerate", "deepspeed"])
+@pytest.mark.parametrize("precision", SETTINGS["precision"].choices)
+def test_a_launcher_leaves_the_precisions_of_32_bits_to_the_script(chosen, target, precision):
+    other = replace(chosen, configuration=chosen.configuration.replace(precision=precision))
+
+    said = targets.get(target).elsewhere(other)
+
+    assert said.get("precision") == (precision if precision in {"fp32", "tf32"} else None)
+
+
+@pytest.mark.parametrize("precision", SETTINGS["precision"].choices)
+def test_axolotl_has_tf32_where_it_was_measured(chosen, precision):
+    other = replace(chosen, configuration=chosen.configuration.replace(precision=precision))
+
+    assert targets.get("axolotl").settings(other)["tf32"] is (precision == "tf32")
+
+
+def test_axolotl_is_said_to_halve_the_weights_of_a_whole_model(chosen, qlora):
+    whole = replace(chosen, configuration=chosen.configuration.replace(precision="fp32"))
+
+    assert targets.get("axolotl").elsewhere(chosen)["dtype"] == "float32"
+    assert not any("dtype" in targets.get("axolotl").elsewhere(other) for other in (qlora, whole))
+
+
 def test_axolotl_names_an_adapter_by_its_base(qlora, chosen):
     assert targets.get("axolotl").settings(qlora)["adapter"] == "qlora"
     assert "adapter" not in targets.get("axolotl").settings(chosen)
@@ -127,6 +187,11 @@ def test_lora_and_checkpointing_are_of_the_kind_that_was_measured(qlora):
     assert axolotl["gradient_checkpointing_kwargs"] == {"use_reentrant": False}
     assert not any(axolotl[f"lora_{part}_kernel"] for part in ("mlp", "qkv", "o", "embedding"))
     assert targets.get("llamafactory").settings(qlora)["use_reentrant_gc"] is False
+
+
+def test_the_scales_are_not_quantised_as_they_were_not(qlora):
+    assert targets.get("axolotl").settings(qlora)["bnb_config_kwargs"] == {"bnb_4bit_use_double_quant": False}
+    assert targets.get("llamafactory").settings(qlora)["double_quantization"] is False
 
 
 def test_the_shell_reads_the_variables(qlora, written):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autobatch.export.chosen import Chosen
+from autobatch.settings import PRECISION
 
 _MODULES = {
     "hf": "transformers' HfArgumentParser (the default)",
@@ -19,6 +20,8 @@ _MODULES = {
     "env": "environment variables, for a shell",
 }
 NAMES = tuple(_MODULES)
+MIXED = frozenset({"bf16", "fp16"})
+"""Precisions that a launcher's file can name; to it, fp32 and TF32 are the same."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,15 @@ class Target:
     elsewhere: Callable[[Chosen], Mapping[str, Any]] = lambda chosen: chosen.model_settings
     """What the tool's file cannot say, so that a person sets it in another place."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Older spelling -> key, which replaces it where a file is merged into."""
+    """Older or other spelling -> key, which replaces it where a file is merged into."""
     rivals: Mapping[str, str] = field(default_factory=dict)
     """Key that works against the tuned ones -> why: said where a file is merged into, and left."""
+
+
+def unsaid(chosen: Chosen, *said: str) -> dict[str, Any]:
+    """Return the settings that a launcher's file leaves to the script, and the precision unless the file names it."""
+    named = {*said, PRECISION} if chosen.configuration[PRECISION] in MIXED else {*said}
+    return {name: value for name, value in chosen.configuration.items() if name not in named}
 
 
 def get(name: str) -> Target:

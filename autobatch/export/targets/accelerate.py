@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from autobatch.export.chosen import Chosen
-from autobatch.export.targets import Target
-from autobatch.settings import COMPILE, PRECISION, SETTINGS
-
-_KNOWN_HERE = frozenset({PRECISION, COMPILE})
+from autobatch.export.targets import MIXED, Target, unsaid
+from autobatch.settings import COMPILE, PRECISION
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -20,7 +18,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "num_machines": 1,
         "machine_rank": 0,
         "num_processes": chosen.devices,
-        "mixed_precision": precision if precision in {"bf16", "fp16"} else "no",
+        "mixed_precision": precision if precision in MIXED else "no",
         "use_cpu": chosen.device_kind == "cpu",
     }
     if chosen.configuration[COMPILE]:
@@ -30,7 +28,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
     """Batch, loader, optimizer and model are the script's own in accelerate."""
-    return {name: value for name, value in chosen.configuration.items() if name in SETTINGS and name not in _KNOWN_HERE}
+    return unsaid(chosen, COMPILE)
 
 
 TARGET = Target("accelerate", settings, elsewhere=elsewhere)

@@ -6,7 +6,7 @@ from typing import Any
 
 from autobatch.export import rivals
 from autobatch.export.chosen import Chosen
-from autobatch.export.targets import Target
+from autobatch.export.targets import MIXED, Target
 from autobatch.settings import (
     ACCUMULATION,
     ALLOCATOR,
@@ -26,6 +26,7 @@ from autobatch.settings import (
     SAMPLING,
     WORKERS,
 )
+from autobatch.workload.spec import Lora
 
 _LIGER = {
     "plugins": ["axolotl.integrations.liger.LigerPlugin"],
@@ -47,7 +48,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "gradient_accumulation_steps": values[ACCUMULATION],
         "bf16": values[PRECISION] == "bf16",
         "fp16": values[PRECISION] == "fp16",
-        "tf32": values[PRECISION] in {"tf32", "bf16", "fp16"},
+        "tf32": values[PRECISION] == "tf32",
         "gradient_checkpointing": values[CHECKPOINTING],
         "optimizer": values[OPTIM],
         "group_by_length": values[SAMPLING] == "group_by_length",
@@ -78,19 +79,28 @@ def _adapter(chosen: Chosen) -> dict[str, Any]:
         "lora_dropout": lora.dropout,
         **_PLAIN_LORA,
     }
-    if lora.target_modules == "all-linear":
-        adapter["lora_target_linear"] = True
-    else:
-        targets = lora.target_modules
-        adapter["lora_target_modules"] = targets if isinstance(targets, str) else list(targets)
+    if values[QUANTIZATION] == "nf4":
+        # axolotl quantises the scales too unless it is told not to, which was not measured
+        adapter["bnb_config_kwargs"] = {"bnb_4bit_use_double_quant": False}
+    return adapter | _lora_modules(lora)
+
+
+def _lora_modules(lora: Lora) -> dict[str, Any]:
+    targets = lora.target_modules
+    # axolotl adds the linear layers to those that are listed
+    modules: dict[str, Any] = {"lora_target_linear": targets == "all-linear"}
+    if targets != "all-linear":
+        modules["lora_target_modules"] = targets if isinstance(targets, str) else list(targets)
     if lora.modules_to_save:
-        adapter["lora_modules_to_save"] = list(lora.modules_to_save)
-    return adapter
+        modules["lora_modules_to_save"] = list(lora.modules_to_save)
+    return modules
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
-    """Return what CUDA and its libraries read when they start: no key of axolotl's."""
-    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
+    """Return what CUDA and its libraries read when they start, and the type of weights that axolotl would halve."""
+    of_the_process = {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
+    halved = chosen.configuration[METHOD] == "full" and chosen.configuration[PRECISION] in MIXED
+    return of_the_process | ({"dtype": "float32"} if halved else {})
 
 
 _FLAGS = tuple(f"{name}_attention" for name in ("flash", "sdp", "eager", "flex", "xformers", "sage"))
@@ -100,10 +110,16 @@ TARGET = Target(
     "axolotl",
     settings,
     elsewhere=elsewhere,
-    aliases=dict.fromkeys(_FLAGS, "attn_implementation"),
+    aliases={
+        **dict.fromkeys(_FLAGS, "attn_implementation"),
+        "batch_size": "gradient_accumulation_steps",  # it refuses the two together
+        "liger_swiglu": "liger_glu_activation",
+    },
     rivals={
         **{name: rivals.COMMON[name] for name in ("auto_find_batch_size", "bfloat16", "float16")},
         **dict.fromkeys(("load_in_4bit", "load_in_8bit"), rivals.QUANTIZED),
+        **dict.fromkeys(("sample_packing", "eval_sample_packing"), rivals.PACKED),
+        **dict.fromkeys((*_LIGER, "liger_swiglu"), "Liger's kernels were off when this was measured"),
         "adapter": "the whole model was trained when this was measured",
     },
 )

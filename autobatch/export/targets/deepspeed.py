@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from autobatch.export.chosen import Chosen
-from autobatch.export.targets import Target
-from autobatch.settings import ACCUMULATION, MICRO_BATCH, PRECISION, SETTINGS
+from autobatch.export.targets import Target, unsaid
+from autobatch.settings import ACCUMULATION, MICRO_BATCH, PRECISION
 
 _USUAL_CLIPPING = 1.0
 """The Trainer's own `max_grad_norm`."""
-_KNOWN_HERE = frozenset({MICRO_BATCH, ACCUMULATION, PRECISION})
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -25,14 +24,14 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "gradient_accumulation_steps": chosen.configuration.accumulation,
         "bf16": {"enabled": precision == "bf16"},
         "fp16": {"enabled": precision == "fp16"},
-        "gradient_clipping": float(chosen.workload.recipe.get("max_grad_norm", _USUAL_CLIPPING)),
+        "gradient_clipping": float(chosen.workload.recipe.get("max_grad_norm", _USUAL_CLIPPING) or 0.0),
         "zero_optimization": {"stage": 0},
     }
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
     """All but batch and precision are the trainer's own under DeepSpeed."""
-    return {name: value for name, value in chosen.configuration.items() if name in SETTINGS and name not in _KNOWN_HERE}
+    return unsaid(chosen, MICRO_BATCH, ACCUMULATION)
 
 
 TARGET = Target("deepspeed", settings, syntax="json", elsewhere=elsewhere)

@@ -13,6 +13,13 @@ from autobatch.settings import ALLOCATOR, ATTENTION, CHECKPOINTING, CUDNN_ATTENT
 _ATTENTION = {"eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _REPLACED = frozenset({"gradient_checkpointing", "activation_checkpointing", "use_liger_kernel"})
 """Arguments of transformers' for which LLaMA-Factory has its own."""
+_ALIASES = {
+    **ALIASES,
+    # it turns on what either of the two asks for
+    "gradient_checkpointing": "disable_gradient_checkpointing",
+    "activation_checkpointing": "disable_gradient_checkpointing",
+    "use_liger_kernel": "enable_liger_kernel",
+}
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -50,19 +57,24 @@ def _adapter(chosen: Chosen) -> dict[str, Any]:
 
 def _quantization(name: str) -> dict[str, Any]:
     if name == "nf4":
-        return {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": True}
+        return {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": False}
     return {"quantization_bit": 8} if name == "int8" else {}
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
-    """Return what CUDA and its libraries read when they start: no key of LLaMA-Factory's."""
-    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
+    """Return what CUDA and its libraries read when they start, and an attention that LLaMA-Factory cannot name."""
+    unnamed = set() if chosen.configuration[ATTENTION] in _ATTENTION else {ATTENTION}
+    return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION, *unnamed}}
 
 
 TARGET = Target(
     "llamafactory",
     settings,
     elsewhere=elsewhere,
-    aliases=ALIASES,
-    rivals={**rivals.COMMON, "quantization_bit": rivals.QUANTIZED},
+    aliases=_ALIASES,
+    rivals={
+        **rivals.COMMON,
+        **dict.fromkeys(("packing", "neat_packing"), rivals.PACKED),
+        "quantization_bit": rivals.QUANTIZED,
+    },
 )

@@ -8,7 +8,10 @@ from autobatch.export import rivals
 from autobatch.export.chosen import Chosen
 from autobatch.export.targets import Target
 from autobatch.export.targets.hf import ALIASES
-from autobatch.settings import ALLOCATOR, ATTENTION, CUDNN_ATTENTION, METHOD, PRECISION, QUANTIZATION
+from autobatch.settings import ALLOCATOR, ATTENTION, CUDNN_ATTENTION, METHOD, PRECISION, QUANTIZATION, Configuration
+from autobatch.workload.spec import Lora
+
+_HALF = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
@@ -22,19 +25,31 @@ def settings(chosen: Chosen) -> dict[str, Any]:
 
 def _model(chosen: Chosen) -> dict[str, Any]:
     configuration = chosen.configuration
-    model: dict[str, Any] = {"attn_implementation": configuration[ATTENTION]}
-    if configuration[METHOD] == "lora":
-        lora = chosen.workload.lora
-        targets = lora.target_modules
-        model |= {"use_peft": True, "lora_r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-        model["lora_target_modules"] = [targets] if isinstance(targets, str) else list(targets)
-        if lora.modules_to_save:
-            model["lora_modules_to_save"] = list(lora.modules_to_save)
+    model = {
+        "attn_implementation": configuration[ATTENTION],
+        "dtype": base_dtype(configuration),
+        "use_peft": configuration[METHOD] == "lora",
+        "load_in_4bit": configuration[QUANTIZATION] == "nf4",
+        "load_in_8bit": configuration[QUANTIZATION] == "int8",
+    }
     if configuration[QUANTIZATION] == "nf4":
-        model |= {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
-    if configuration[QUANTIZATION] == "int8":
-        model["load_in_8bit"] = True
-    return model
+        model |= {"bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": False}
+    return model | (_adapter(chosen.workload.lora) if configuration[METHOD] == "lora" else {})
+
+
+def base_dtype(configuration: Configuration) -> str:
+    """Return the type that the probe loads the base in, and computes in where it is quantised; TRL's own is float32."""
+    half = _HALF if configuration[METHOD] == "lora" else {}
+    return half.get(str(configuration[PRECISION]), "float32")
+
+
+def _adapter(lora: Lora) -> dict[str, Any]:
+    targets = lora.target_modules
+    adapter: dict[str, Any] = {"lora_r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    adapter["lora_target_modules"] = [targets] if isinstance(targets, str) else list(targets)
+    if lora.modules_to_save:
+        adapter["lora_modules_to_save"] = list(lora.modules_to_save)
+    return adapter
 
 
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
@@ -42,4 +57,14 @@ def elsewhere(chosen: Chosen) -> dict[str, Any]:
     return {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
 
 
-TARGET = Target("trl", settings, elsewhere=elsewhere, aliases=ALIASES, rivals=rivals.COMMON)
+TARGET = Target(
+    "trl",
+    settings,
+    elsewhere=elsewhere,
+    aliases={**ALIASES, "torch_dtype": "dtype"},
+    rivals={
+        **rivals.COMMON,
+        **dict.fromkeys(("packing", "eval_packing"), rivals.PACKED),
+        "padding_free": "padding was there when this was measured: time and memory are others without it",
+    },
+)
