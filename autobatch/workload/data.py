@@ -12,8 +12,8 @@ from typing import NamedTuple, overload
 from autobatch.errors import UsageError
 from autobatch.workload import lengths as distributions
 from autobatch.workload import tokens
-from autobatch.workload.columns import choose
-from autobatch.workload.formats import open_table
+from autobatch.workload.columns import choose, parts
+from autobatch.workload.formats import open_table, unreadable
 from autobatch.workload.spec import Data, Lengths, Workload
 from autobatch.workload.tables import Row, Table
 from autobatch.workload.tokens import Tokenizer
@@ -42,7 +42,8 @@ class Samples(Sequence[Sample]):
     """Samples of a file or folder, read when asked for. It may be forked and pickled.
 
     Attributes:
-        text_column, summary_column: the columns read; the second is None where there is none.
+        text_column, summary_column: the columns read; the second is None where there is none. Where the text is of
+            several columns, the first names them with a `+` between.
 
     """
 
@@ -50,6 +51,7 @@ class Samples(Sequence[Sample]):
         self._table = table
         self.text_column = text_column
         self.summary_column = summary_column
+        self._parts = parts(table, text_column)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -71,7 +73,14 @@ class Samples(Sequence[Sample]):
 
     def _sample(self, row: Row, index: int) -> Sample:
         summary = self._text(row, self.summary_column, index) if self.summary_column else None
-        return Sample(self._text(row, self.text_column, index), summary)
+        return Sample(self._joined(row, index), summary)
+
+    def _joined(self, row: Row, index: int) -> str:
+        """Return the text; of what further columns hold, which may be nothing, each piece on a new line."""
+        first, *further = self._parts
+        pieces = [self._text(row, first, index)]
+        pieces += [self._text(row, column, index) for column in further if row.get(column) is not None]
+        return "\n".join(filter(None, pieces))
 
     def _text(self, row: Row, column: str, index: int) -> str:
         value = row.get(column)
@@ -88,7 +97,7 @@ def read(path: str | Path, text_column: str | None = None, summary_column: str |
 
     Args:
         path: of the file or folder.
-        text_column: None guesses it by its name.
+        text_column: None guesses it by its name; a `+` joins more than one.
         summary_column: None guesses it by its name; there may be none.
 
     Raises:
@@ -109,7 +118,7 @@ def with_data(
     text_column: str | None = None,
     summary_column: str | None = None,
 ) -> Workload:
-    """Return the workload on a person's own data, with a note where its token lengths are an estimate.
+    """Return the workload on a person's own data, with a note on columns that were guessed, and on estimates.
 
     Raises:
         UsageError: as `describe`.
@@ -118,10 +127,17 @@ def with_data(
     data, measured = describe(path, workload, text_column, summary_column)
     # what was said of lengths that nobody knew is no longer so
     notes = tuple(note for note in workload.notes if not note.startswith(distributions.UNKNOWN))
+    if None in (text_column, summary_column) and not Path(path).is_dir():
+        notes += (_columns_read(data),)
     if measured.estimated:
         notes += ("Token lengths are an estimate: the model's tokenizer is not on the disk.",)
     samples = data.samples or workload.train_samples
     return replace(workload, data=data, lengths=measured, train_samples=samples, notes=notes)
+
+
+def _columns_read(data: Data) -> str:
+    summary = repr(data.summary_column) if data.summary_column else "no column"
+    return f"Of {Path(data.path).name!r} the text is read from {data.text_column!r}, the summary from {summary}."
 
 
 def describe(
@@ -161,14 +177,27 @@ def lengths(samples: Sequence[Sample], tokenizer: Tokenizer, max_source: int, ma
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; of a folder, of its text files' names and bytes."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes; of a folder, of its text files' names and bytes.
+
+    Raises:
+        UsageError: it is not there, or cannot be read.
+
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return _folder_digest(path)
+
+
+def _folder_digest(path: Path) -> str:
     total = hashlib.sha256()
     table = open_table(path)
     for index, row in enumerate(table.rows()):
-        total.update(f"{table.where(index).removeprefix(str(path))}\0{row['text']}\0".encode())
+        entry = f"{table.where(index).removeprefix(str(path))}\0{row['text']}\0"
+        total.update(entry.encode(errors="surrogateescape"))  # a name may be in another encoding than UTF-8
     return total.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,14 @@ def open_table(path: Path) -> Table:
     """
     try:
         return _opened(path)
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror or error}."
-        raise UsageError(what, "Check the path and its permissions.") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> UsageError:
+    """Return the error for a path that the system refuses."""
+    reason = getattr(error, "strerror", None) or error
+    return UsageError(f"{str(path)[:200]} cannot be read: {reason}.", "Check the path and its permissions.")
 
 
 def _opened(path: Path) -> Table:
@@ -54,18 +59,26 @@ def _json(path: Path) -> Table:
     check_size(path, MAX_WHOLE_BYTES)
     document = parse_json(path.read_bytes(), path.name)
     inner = document.values() if isinstance(document, dict) else ()
-    rows = next((rows for value in (document, *inner) if (rows := _rows(value)) is not None), None)
+    rows = next((rows for value in (document, *inner) if (rows := _rows(value, path.name)) is not None), None)
     if rows is None:
         raise UsageError(f"{path.name} holds no list of objects.", 'Write [{"text": "..."}, ...], or JSON Lines.')
     return Whole(path.name, rows)
 
 
-def _rows(value: Any) -> list[Row] | None:  # noqa: ANN401 - JSON is anything
+def _rows(value: Any, name: str) -> list[Row] | None:  # noqa: ANN401 - JSON is anything
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value
     if isinstance(value, dict) and value and all(map(_is_column, value.values())):
-        return [dict(zip(value, cells, strict=False)) for cells in zip(*value.values(), strict=False)]
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*_of_one_length(value, name), strict=True)]
     return None
+
+
+def _of_one_length(columns: dict[str, list[Any]], name: str) -> Collection[list[Any]]:
+    counts = {column: len(cells) for column, cells in columns.items()}
+    if len({*counts.values()}) > 1:
+        said = ", ".join(f"{column!r} {count:,}" for column, count in list(counts.items())[:12])
+        raise UsageError(f"{name}: its columns differ in length: {said}.", "Give every column an entry a sample.")
+    return columns.values()
 
 
 def _is_column(value: Any) -> bool:  # noqa: ANN401 - JSON is anything

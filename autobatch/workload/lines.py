@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from autobatch.errors import UsageError
 from autobatch.workload.tables import MAX_BYTES, MAX_ROW_BYTES, Row, check_size, not_utf8, parse_json
@@ -66,12 +68,12 @@ class JsonLines:
 
 
 class Csv:
-    """Comma- or tab-separated values under a line of column names."""
+    """Values separated by commas, tabs, semicolons or bars under a line of column names."""
 
     def __init__(self, path: Path) -> None:
         check_size(path, MAX_BYTES)
         self._path = path
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path)
         self._offsets = array("q")
         self._line_numbers = array("q")
         records = self._records(0)
@@ -121,9 +123,9 @@ class Csv:
                     raise UsageError(what, "Quote fields that hold commas, quotes or line breaks.") from error
                 yield (*start, values)
 
-    def _decoded(self, file: Iterable[bytes], position: _Position) -> Iterator[str]:
+    def _decoded(self, file: BinaryIO, position: _Position) -> Iterator[str]:
         begin = position.offset
-        for line in file:
+        while line := file.readline(MAX_ROW_BYTES + 1):
             where = f"{self._path.name}, line {position.line}"
             if len(line) > MAX_ROW_BYTES:
                 raise UsageError(f"{where}: it is longer than {MAX_ROW_BYTES >> 20} MiB.", "Check the file's quotes.")
@@ -138,6 +140,13 @@ class Csv:
             return dict(zip(self.columns, values, strict=True))
         what = f"{self.where(index)}: it has {len(values)} fields, the first line has {len(self.columns)}."
         raise UsageError(what, "Quote fields that hold commas, quotes or line breaks.")
+
+
+def _delimiter(path: Path) -> str:
+    """Return the comma, or where the names are separated by another sign and by no comma, that one."""
+    with path.open("rb") as file:
+        names = re.sub(rb'"[^"]*"', b"", file.readline(MAX_ROW_BYTES + 1))
+    return "," if b"," in names else max(",;\t|", key=lambda sign: names.count(sign.encode()))
 
 
 @dataclass

@@ -59,4 +59,6 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
 def _is_text(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
     from pyarrow import types
 
+    if types.is_dictionary(kind):  # as pandas writes a category
+        kind = kind.value_type
     return bool(types.is_string(kind) or types.is_large_string(kind))

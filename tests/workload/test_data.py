@@ -5,7 +5,9 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -50,6 +52,8 @@ FORMS = {
     "a.csv": as_csv(ROWS),
     "bom.csv": "\ufeff" + as_csv(ROWS),
     "a.tsv": as_csv(ROWS, "\t"),
+    "semicolons.csv": as_csv(ROWS, ";"),
+    "bars.csv": '"fname, or #"' + as_csv(ROWS, "|").removeprefix("fname"),
     "A.JSONL": as_lines(ROWS),
 }
 
@@ -83,6 +87,9 @@ def test_parquet_holds_the_same_samples(tmp_path):
     parquet.write_table(arrow.Table.from_pylist(ROWS), path)
     samples = read(path)
     assert list(samples) == SAMPLES == [samples[i] for i in range(20)]
+    categories = arrow.table({name: [str(row[name]) for row in ROWS] for name in ROWS[0]})
+    parquet.write_table(arrow.table([column.dictionary_encode() for column in categories.columns], [*ROWS[0]]), path)
+    assert list(read(path)) == SAMPLES
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UsageError, match="no readable Parquet"):
         read(path)
@@ -125,11 +132,55 @@ def test_samples_can_be_pickled_for_workers_that_are_spawned(file):
         (("dialogue", "topic", "summary"), {}, ("dialogue", "summary")),
         (("text", "summary", "title"), {"summary_column": "title"}, ("text", "title")),
         (("summary", "title"), {"text_column": "summary"}, ("summary", "title")),
+        (("instruction", "input", "output"), {}, ("instruction+input", "output")),
+        (("text", "Instruction", "Input", "output"), {}, ("Instruction+Input", "output")),
+        (("instruction", "context", "response"), {}, ("instruction+context", "response")),
+        (("instruction", "input", "output"), {"summary_column": "input"}, ("instruction", "input")),
+        (("instruction", "input", "output"), {"text_column": "input"}, ("input", "output")),
+        (("instruction", "output"), {}, ("instruction", "output")),
+        (("prompt", "response"), {}, ("prompt", "response")),
+        (("a", "b", "title"), {"text_column": "b+title"}, ("b+title", None)),
+        (("a+b", "summary"), {"text_column": "a+b"}, ("a+b", "summary")),
     ],
 )
 def test_columns_are_guessed_by_their_names(file, columns, asked, chosen):
     samples = read(file("a.jsonl", as_lines([dict.fromkeys(columns, "x")])), **asked)
     assert (samples.text_column, samples.summary_column) == chosen
+
+
+@pytest.mark.parametrize("columns", [("prompt", "response", "text"), ("instruction", "document", "summary")])
+def test_a_request_beside_another_text_is_not_plain(file, columns):
+    path = file("a.jsonl", as_lines([dict.fromkeys(columns, "x")]))
+    with pytest.raises(UsageError, match="is not plain"):
+        read(path)
+    assert list(read(path, text_column=f"{columns[0]}+{columns[1]}")) == [
+        Sample("x\nx", "x" * (columns[2] == "summary") or None)
+    ]
+
+
+def test_what_is_read_as_one_may_be_empty_but_for_its_first(file):
+    rows = [{"instruction": "a", "input": value, "output": "c"} for value in (None, "", "b")]
+    samples = read(file("a.jsonl", as_lines(rows)))
+    assert [sample.text for sample in samples] == ["a", "a", "a\nb"]
+    with pytest.raises(UsageError, match="'instruction' is empty"):
+        list(read(file("b.jsonl", as_lines([*rows, {**rows[0], "instruction": None}]))))
+    with pytest.raises(UsageError, match="no column 'none'"):
+        read(file("a.jsonl", as_lines(rows)), text_column="instruction+none")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [({}, True), ({"text_column": "dialogue", "summary_column": "summary"}, False)]
+)
+def test_columns_that_were_guessed_are_said(file, asked, said):
+    notes = with_data(presets.load("kobart"), file("a.jsonl", FORMS["a.jsonl"]), **asked).notes
+    note = "Of 'a.jsonl' the text is read from 'dialogue', the summary from 'summary'."
+    assert (note in notes) is said
+
+
+def test_an_instruction_and_its_input_are_measured_as_one(file):
+    rows = [{"instruction": "explain " * 400, "input": "", "output": "yes"}]
+    lengths = describe(file("a.jsonl", as_lines(rows)), presets.load("qwen3-4b")).lengths
+    assert lengths.source[-1] > 400
 
 
 def test_a_column_of_numbers_is_no_summary(file):
@@ -146,6 +197,7 @@ def test_a_column_of_numbers_is_no_summary(file):
         ("a.json", "[]", "holds no samples"),
         ("a.json", "3", "no list of objects"),
         ("a.json", "{", "not JSON"),
+        ("a.json", '{"text": ["a", "b", "c"], "summary": ["d"]}', "differ in length: 'text' 3, 'summary' 1"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2: it is not JSON"),
         ("a.jsonl", '{"text": "a"}\n[1]\n', "line 2: it is no JSON object"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": 5}\n', "line 3: the column 'text' is no text: 5"),
@@ -181,6 +233,9 @@ def test_paths_that_cannot_be_read(tmp_path):
         read(tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match="holds no samples"):
         read(tmp_path)
+    for name in ("a\0b.jsonl", f"{'x' * 5000}.jsonl"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            read(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(UsageError, match="no data of a kind"):
         read(tmp_path / "pipe.jsonl")
@@ -194,11 +249,16 @@ def test_a_file_too_large_is_refused_unread(tmp_path):
         read(path)
 
 
-def test_a_line_too_long_is_refused(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "' + "a" * (17 << 20) + '"}')
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_line_too_long_is_refused_before_it_is_read_whole(tmp_path, name):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(256 << 20)
+    tracemalloc.start()
     with pytest.raises(UsageError, match="line 1: it is longer than 16 MiB"):
         read(path)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
 
 
 def test_half_a_surrogate_pair_is_replaced(file):
@@ -271,6 +331,22 @@ def test_the_digest_is_of_the_content(tmp_path, file):
     moved = data.digest(tmp_path)
     path.write_text("")
     assert data.digest(tmp_path) != moved
+
+
+@pytest.mark.parametrize("fails", [PermissionError(13, "Permission denied"), OSError(36, "File name too long")])
+def test_a_digest_of_what_cannot_be_read_any_more_is_an_error(file, monkeypatch, fails):
+    path = file("a.jsonl", FORMS["a.jsonl"])
+    monkeypatch.setattr(type(path), "open", Mock(side_effect=fails))
+    with pytest.raises(UsageError, match=f"a.jsonl cannot be read: {fails.strerror}"):
+        data.digest(path)
+
+
+def test_names_in_another_encoding_are_in_the_digest(tmp_path):
+    path = tmp_path / os.fsdecode("가.txt".encode("cp949"))
+    path.write_text("x")
+    first = data.digest(tmp_path)
+    path.rename(tmp_path / os.fsdecode("나.txt".encode("cp949")))
+    assert data.digest(tmp_path) != first
 
 
 def test_of_a_large_set_the_longest_is_found_though_a_part_is_counted(file, monkeypatch):
