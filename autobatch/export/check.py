@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autobatch.errors import UsageError
+from autobatch.export import kinds
 from autobatch.export.frozen import Frozen
 from autobatch.machine import fingerprint
 from autobatch.machine.differences import Difference
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.machine.gpus import GpuUnavailableError
+from autobatch.review import words
 from autobatch.workload.spec import Data, Lengths, Model, Workload
 
 _ABSENT = "absent"
+_UNREADABLE = (UsageError, OSError, ValueError)
+"""What a path out of a file may come to: missing, forbidden, too long, or with a null byte in it."""
 _OF_A_SCRIPT = {
     "model": "Time and memory depend on the model.",
     "method": "Time and memory depend on the method.",
@@ -31,7 +35,7 @@ def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
         device: that a run would use; None: the one it was frozen on.
 
     Raises:
-        UsageError: the device is written in another way.
+        UsageError: the device is written in another way, or the file's machine is none.
         MachineError: the machine cannot be read, or has no such device.
 
     """
@@ -63,6 +67,10 @@ def _of_machine(frozen: Frozen, device: str | None) -> Iterator[Difference]:
         why = "The file does not say on which machine it was measured."
         yield Difference("machine", "unknown", "this one", matters=True, why=why)
         return
+    misfit = kinds.wrong(was)
+    if misfit:
+        what = f"{frozen.path.name}: its provenance misspells {misfit} of the machine."
+        raise UsageError(what, "Write it again with `autobatch export`.")
     yield from fingerprint.compare(was, fingerprint.read(device) if device else _here(was.device))
 
 
@@ -82,8 +90,8 @@ def _of_model(model: Model) -> Iterator[Difference]:
     why = "Time and memory depend on the model."
     try:
         now = from_folder(Path(model.path), model.name).model
-    except UsageError as error:
-        yield Difference("model", model.path, error.what, matters=True, why=why)
+    except _UNREADABLE as error:
+        yield Difference("model", model.path, str(error), matters=True, why=why)
         return
     keys = sorted({*model.config, *now.config}) if model.config else []
     for key in keys:
@@ -98,8 +106,8 @@ def _of_data(data: Data) -> Iterator[Difference]:
     why = "The longest sample decides the memory, the typical ones the time."
     try:
         now = digest(Path(data.path))
-    except UsageError as error:
-        yield Difference("data", data.path, error.what, matters=True, why=why)
+    except _UNREADABLE as error:
+        yield Difference("data", data.path, str(error), matters=True, why=why)
         return
     if now != data.digest:
         yield Difference("data", data.digest, now, matters=True, why=why)
@@ -113,9 +121,9 @@ def _of_script(was: Workload, device: str) -> Iterator[Difference]:
     command = " ".join(was.script)
     try:
         now = look(was.script, device).workload
-    except UsageError as error:
+    except _UNREADABLE as error:
         why = "The script cannot be run as it was: call this from the folder it was searched in."
-        yield Difference("script", command, error.what, matters=True, why=why)
+        yield Difference("script", command, str(error), matters=True, why=why)
         return
     for name, why in _OF_A_SCRIPT.items():
         old, new = getattr(was, name), getattr(now, name)
@@ -132,10 +140,13 @@ def _brief(value: object) -> str:
 
 def report(path: Path, found: list[Difference]) -> str:
     """Return in words what differs, and whether the file holds here."""
-    marks = {True: "!", False: " "}
-    lines = [f"{marks[d.matters]} {d.name}: {d.was} -> {d.now.rstrip('.')}. {d.why}" for d in found]
+    lines = [f"{'!' if d.matters else ' '} {words.one_line(_said(d))}" for d in found]
     if any(difference.matters for difference in found):
         lines.append(f"{path} does not hold here: what is marked matters. Search again, or try `autobatch verify`.")
     else:
         lines.append(f"{path} holds here.")
     return "\n".join(lines)
+
+
+def _said(difference: Difference) -> str:
+    return f"{difference.name}: {difference.was} -> {difference.now.rstrip('.')}. {difference.why}"

@@ -6,10 +6,11 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from autobatch.errors import UsageError
+from autobatch.safe_files import read_text
 
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -29,7 +30,20 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def refuse_foreign(path: Path) -> None:
+def is_our_sidecar(path: Path) -> bool:
+    """Tell whether a file is provenance alone, as autobatch wrote it."""
+    from autobatch.export import provenance
+
+    try:
+        text = read_text(path)
+        facts = provenance.parse(text, path.name)
+    except UsageError:
+        return False
+    bare = all(line.startswith("#") for line in text.splitlines())
+    return bare and facts.get(provenance.CHECKSUM) == provenance.checksum(facts)
+
+
+def refuse_foreign(path: Path, is_ours: Callable[[Path], bool] = is_ours) -> None:
     """Make sure that writing `path` would not destroy another's file, or another's changes to one of ours.
 
     Raises:

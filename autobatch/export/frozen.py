@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobatch import __version__
 from autobatch.errors import UsageError
-from autobatch.export import files, provenance, syntax, targets
+from autobatch.export import files, kinds, provenance, syntax, targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.edits import Edit, between
 from autobatch.export.summary import summary
 from autobatch.request import Limits
 from autobatch.safe_files import read_text
-from autobatch.settings import Configuration
+from autobatch.settings import SETTINGS, Configuration
 from autobatch.verdict import Measurements
 from autobatch.workload.spec import Workload
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autobatch.machine.differences import Difference
 
 T = TypeVar("T")
+_MAPPINGS = ("settings", "configuration", "workload", "machine", "limits", "measurements", "evidence")
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,19 @@ def save(chosen: Chosen, path: Path, target: str = "hf", *, force: bool = False)
         UsageError: it cannot be written, or is another's file and `force` is not set.
 
     """
+    kind, beside = targets.get(target), files.sidecar(path)
+    is_bare = kind.syntax == "json"
     if not force:
         files.refuse_foreign(path)
-    kind = targets.get(target)
+    if is_bare and not force:
+        files.refuse_foreign(beside, files.is_our_sidecar)
     files.write(path, freeze(chosen, target))
-    if kind.syntax == "json":
+    if is_bare:
         head = provenance.comment(summary(chosen, target))
-        files.write(files.sidecar(path), head + seal(chosen, target, kind.settings(chosen)))
+        files.write(beside, head + seal(chosen, target, kind.settings(chosen)))
+    elif files.is_our_sidecar(beside):  # of an earlier format
+        with files.said_of(beside):
+            beside.unlink()
 
 
 def load(path: str | Path) -> Frozen:
@@ -171,17 +178,25 @@ def load(path: str | Path) -> Frozen:
     """
     file = Path(path)
     text = read_text(file)
-    beside = files.sidecar(file)
-    sealed = read_text(beside) if beside.exists() else text
-    facts = provenance.parse(sealed, file.name)
     try:
-        return _frozen(file, text, facts)
-    except (KeyError, TypeError, ValueError) as error:
+        return _frozen(file, text, provenance.parse(_sealed(file, text), file.name))
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         what = f"{file.name}: its provenance lacks or misspells {error}."
         raise UsageError(what, "Write it again with `autobatch export`.") from error
 
 
+def _sealed(file: Path, text: str) -> str:
+    """Return the text that carries the provenance: the file's own, else that of the file beside it."""
+    if provenance.carried(text):
+        return text
+    try:
+        return read_text(files.sidecar(file))
+    except UsageError:
+        return text
+
+
 def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
+    _refuse_other_kinds(facts)
     target = str(facts["target"])
     now = syntax.parse(targets.get(target).syntax, text, file.name)
     chosen = Chosen(
@@ -195,5 +210,18 @@ def _frozen(file: Path, text: str, facts: Mapping[str, Any]) -> Frozen:
         evidence=facts["evidence"],
         devices=int(facts["devices"]),
     )
+    misfit = kinds.wrong(chosen)
+    if misfit:
+        raise TypeError(misfit)
     tampered = facts.get(provenance.CHECKSUM) != provenance.checksum(facts)
     return Frozen(file, target, now, chosen, facts, between(facts["settings"], now), tampered)
+
+
+def _refuse_other_kinds(facts: Mapping[str, Any]) -> None:
+    """Raise what `load` puts into words where a fact, or a setting, is not of the kind that was written."""
+    for name in _MAPPINGS:
+        if not isinstance(facts[name], Mapping):
+            raise TypeError(name)
+    for name, value in facts["configuration"].items():
+        if not isinstance(value, type(SETTINGS[name].default)):
+            raise TypeError(name)

@@ -37,6 +37,11 @@ def comment(text: str) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in safe)
 
 
+def carried(text: str) -> bool:
+    """Tell whether a text has provenance, or what looks like it."""
+    return any(line.startswith(PREFIX) for line in text.splitlines())
+
+
 def parse(text: str, name: str) -> dict[str, Any]:
     """Read the provenance back.
 
@@ -55,7 +60,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     try:
         pairs = (line.partition(": ") for line in lines)
         provenance = {key: json.loads(value) for key, _, value in pairs}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         what = f"{name}: its provenance (the lines that begin with `{PREFIX.strip()}`) is damaged."
         raise UsageError(what, "Write it again with `autobatch export`.") from error
     if provenance.get("schema") != SCHEMA:

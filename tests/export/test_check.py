@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from autobatch.errors import UsageError
 from autobatch.export.check import report
 from autobatch.export.frozen import load, save
 from autobatch.workload import data
@@ -39,6 +40,45 @@ def test_another_machine_matters(frozen, chosen):
 
 def test_a_machine_that_is_not_known_matters(frozen):
     assert what_matters(frozen(machine={"device": "cpu"}).check()) == ["machine"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("host_limit_bytes", "x"), ("libraries", [1])])
+def test_a_machine_of_another_kind_is_refused(frozen, chosen, name, value):
+    file = frozen(machine={**chosen.machine, name: value})
+
+    with pytest.raises(UsageError, match=f"misspells {name} of the machine"):
+        file.check()
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a" * 5000])
+def test_paths_that_cannot_be_are_differences(frozen, workload, path):
+    model = replace(workload.model, path=path)
+    file = frozen(workload=replace(workload, data=Data(path), model=model))
+
+    assert what_matters(file.check()) == ["model", "data"]
+
+
+def test_data_that_may_not_be_read_are_a_difference(frozen, workload, monkeypatch):
+    def forbid(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(data, "digest", forbid)
+
+    (found,) = frozen(workload=replace(workload, data=Data("data.jsonl"))).check()
+
+    assert (found.name, found.matters) == ("data", True)
+    assert "Permission denied" in found.now
+
+
+def test_no_key_acts_on_the_terminal(frozen):
+    file = frozen()
+    with file.path.open("a") as text:
+        text.write('"\\e]0;mine\\a\\nnext": "\\e[31mred"\n')
+
+    said = report(file.path, load(file.path).check())
+
+    assert "\x1b" not in said
+    assert len(said.splitlines()) == 2
 
 
 def test_an_edit_by_hand_matters(frozen):

@@ -203,6 +203,36 @@ def test_other_files_are_refused_in_words(tmp_path, text, said):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("settings", "[]", "misspells settings"),
+        ("machine", '"x"', "misspells machine"),
+        ("measurements", "[]", "misspells measurements"),
+        ("measurements", '{"step_s": "x"}', "misspells measurements.step_s"),
+        ("limits", '{"host_bytes": "x"}', "misspells limits.host_bytes"),
+        ("configuration", '{"optim": 5}', "misspells optim"),
+        ("devices", "1e400", "misspells"),
+        ("more", "[" * 100_000, "damaged"),
+    ],
+)
+def test_provenance_of_another_kind_is_refused_in_words(file, key, value, said):
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(f"#: {key}: ")]
+    file.write_text("\n".join([*lines, f"#: {key}: {value}\n"]))
+
+    with pytest.raises(UsageError, match=said):
+        load(file)
+
+
+def test_a_path_of_another_kind_is_refused_in_words(file, chosen):
+    workload = {**chosen.workload.to_dict(), "data": {"path": 5}}
+    text = re.sub(r"^#: workload: .*$", f"#: workload: {json.dumps(workload)}", file.read_text(), flags=re.MULTILINE)
+    file.write_text(text)
+
+    with pytest.raises(UsageError, match="misspells workload.data.path"):
+        load(file)
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path / "none.yaml")
@@ -286,6 +316,37 @@ def test_json_keeps_its_provenance_beside_it(tmp_path, chosen):
     assert json.loads(path.read_text())["train_batch_size"] == 16
     assert files.sidecar(path).exists()
     save(chosen, path, "deepspeed")
+
+
+def test_a_file_that_carries_its_provenance_needs_none_beside_it(tmp_path, chosen):
+    path = tmp_path / "best"
+    save(chosen, path, "deepspeed")
+    stale = files.sidecar(path).read_text()
+    save(chosen, path, "hf")
+
+    assert not files.sidecar(path).exists()
+    files.sidecar(path).write_text(stale)
+    assert load(path).target == "hf"
+
+
+def test_another_file_in_the_place_of_the_provenance_is_left(tmp_path, chosen):
+    path = tmp_path / "best"
+    files.sidecar(path).write_text("mine: 1\n")
+
+    with pytest.raises(UsageError, match="did not write"):
+        save(chosen, path, "deepspeed")
+    save(chosen, path, "hf")
+
+    assert files.sidecar(path).read_text() == "mine: 1\n"
+    assert load(path).intact
+
+
+def test_a_name_as_long_as_a_name_can_be_is_loaded(tmp_path, chosen):
+    save(chosen, tmp_path / ("a" * 240))
+
+    assert load(tmp_path / ("a" * 240)).intact
+    with pytest.raises(UsageError, match="too long"):
+        save(chosen, tmp_path / ("a" * 300))
 
 
 def test_nothing_is_left_of_a_write_that_failed(tmp_path, chosen, monkeypatch):
