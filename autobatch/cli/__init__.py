@@ -11,6 +11,7 @@ from autobatch import __version__
 from autobatch.cli import output, usage
 from autobatch.cli.interrupts import InterruptedCommandError
 from autobatch.errors import AutobatchError
+from autobatch.review import words
 
 COMMANDS: dict[str, str] = {
     "cancel": "autobatch.cli.daemon:cancel",
@@ -90,5 +91,5 @@ def main() -> None:
         if not isinstance(error, output.ReaderGoneError):
             # where standard error is full as well, the exit code is all that can be said
             with contextlib.suppress(OSError):
-                click.echo(f"autobatch: {error.what}\n  -> {error.do}", err=True)
+                click.echo(words.clean(f"autobatch: {error.what}\n  -> {error.do}"), err=True)
         sys.exit(error.exit_code)

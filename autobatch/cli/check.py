@@ -11,6 +11,7 @@ import click
 
 from autobatch.cli.numbers import Finite
 from autobatch.errors import EXIT_OK
+from autobatch.review import words
 
 EXIT_DIFFERS = 1
 """Something that matters differs, or the promise is not kept."""
@@ -54,7 +55,7 @@ def verify(file: Path, minutes: float, device: str | None, *, as_json: bool) -> 
     frozen = load(file)
     for edit in frozen.edits:
         message = f"{edit.key} was edited by hand, {edit.frozen} -> {edit.now}: it is run as it was frozen."
-        click.echo(message, err=True)
+        click.echo(words.one_line(message), err=True)
     if frozen.tampered:
         click.echo("Its provenance does not match its checksum: what is run may not be what was measured.", err=True)
     result = run(frozen, 60 * minutes, device)

@@ -30,6 +30,7 @@ def command(  # noqa: D103 - click shows the help text below
 ) -> None:
     from autobatch.export import frozen, into_file, source
     from autobatch.export.summary import summary
+    from autobatch.review import words
 
     if output is None and into is None:
         what = "There is nothing to write to."
@@ -41,7 +42,7 @@ def command(  # noqa: D103 - click shows the help text below
     merged = into_file.prepare(chosen, into, target, dry_run=dry_run) if into else None
     if output is not None and not dry_run:
         frozen.save(chosen, output, target, force=force)
-        click.echo(f"Wrote {output} ({target}).\n{summary(chosen, target)}")
+        click.echo(f"Wrote {words.one_line(output)} ({target}).\n{summary(chosen, target)}")
     if merged is not None and into is not None:
         if not dry_run:
             into_file.apply(merged, into)

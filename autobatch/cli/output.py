@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autobatch.errors import MachineError
+from autobatch.review.terminal import tolerant
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -38,13 +39,16 @@ class _Output(io.FileIO):
 
 
 def guard() -> None:
-    """Have standard output raise `MachineError` where it cannot be written, from now on in this process."""
+    """Have standard output raise `MachineError` where it cannot be written, from now on in this process.
+
+    What its encoding lacks, as half of a surrogate pair in a name that is no UTF-8, is no reason: it becomes `?`.
+    """
     _fill()
     present = sys.stdout
     encoding, errors = (present.encoding, present.errors) if present else (None, None)
     raw = _Output(_STDOUT, "wb", closefd=False)
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    sys.stdout = tolerant(io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty()))
+    sys.stderr = tolerant(sys.stderr) if sys.stderr else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
 
 
 def _fill() -> None:

@@ -9,6 +9,7 @@ from autobatch.errors import UsageError
 from autobatch.export import files, targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.merge import Merged, merge
+from autobatch.review import words
 from autobatch.safe_files import BYTE_ORDER_MARK, read_text
 
 
@@ -43,7 +44,7 @@ def report(merged: Merged, path: Path, *, dry_run: bool) -> str:
         done = f"{path} has these settings already; it was not changed."
     else:
         done = f"{path} would change as above." if dry_run else f"Merged into {path}; all its other keys were kept."
-    return "\n".join(part for part in (merged.diff, *merged.remarks, done) if part)
+    return words.clean("\n".join(part for part in (merged.diff, *merged.remarks, done) if part))
 
 
 def apply(merged: Merged, path: Path) -> None:

@@ -6,6 +6,7 @@ from autobatch import __version__
 from autobatch.export import targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.recipe import remarks
+from autobatch.review import words
 from autobatch.settings import OPTIM
 from autobatch.units import format_bytes
 from autobatch.verdict import Measurements
@@ -27,7 +28,7 @@ def summary(chosen: Chosen, target: str) -> str:
     if elsewhere:
         listed = ", ".join(f"{key}={value}" for key, value in elsewhere.items())
         lines.append(f"Not in this format, set elsewhere: {listed}.")
-    return "\n".join(lines)
+    return "\n".join(map(words.one_line, lines))
 
 
 def _batch_of_recipe(chosen: Chosen) -> int | None:

@@ -12,6 +12,7 @@ from autobatch.machine import fingerprint
 from autobatch.machine.gpus import open_device
 from autobatch.probe import script_command
 from autobatch.request import NullJournal, Plan, Runner
+from autobatch.review import words
 from autobatch.units import format_bytes
 from autobatch.verdict import Verdict
 
@@ -114,7 +115,7 @@ def report(result: Verification) -> str:
         said = "holds" if figure.holds else f"worse by more than {figure.band:.0%}"
         was, now = (_text(figure.name, value) for value in (figure.promised, figure.now))
         lines.append(f"  {figure.name}: promised {was}, now {now} ({figure.change:+.1%}), {said}")
-    return "\n".join(lines)
+    return words.clean("\n".join(lines))
 
 
 def _text(name: str, value: float) -> str:

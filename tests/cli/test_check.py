@@ -79,6 +79,16 @@ def test_verify_says_that_an_edit_is_not_what_it_runs(file, monkeypatch):
     assert "per_device_train_batch_size was edited by hand, 1 -> 64: it is run as it was frozen." in result.output
 
 
+def test_an_edit_does_not_act_on_the_terminal(file, monkeypatch):
+    with file.open("a") as text:
+        text.write('"\\e[31mred\\nnext": 1\n')
+    monkeypatch.setattr(verification, "verify", lambda *_: verification.Verification(Verdict(Kind.OK), ()))
+
+    result = CliRunner().invoke(verify, [str(file)])
+
+    assert "\ufffd[31mred next was edited by hand, None -> 1: it is run as it was frozen." in result.output
+
+
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(fingerprint.gpus, "list_gpus", list)

@@ -52,3 +52,17 @@ def test_output_that_can_be_written_is_whole(path):
     done = run(path, ["studies", "--json"], stdout=subprocess.PIPE)
     assert done.returncode == 0
     assert recorded.STUDY in done.stdout
+
+
+def test_a_name_that_is_no_utf_8_is_said_as_far_as_it_can_be(path, tmp_path):
+    done = run(path, ["export", f"{tmp_path}/half \udcb8"], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Wrote {tmp_path}/half ? (hf)." in done.stdout
+
+
+def test_no_name_in_an_error_acts_on_the_terminal(path, tmp_path):
+    folder = tmp_path / "\x1b[31mred"
+    folder.mkdir()
+    done = run(path, ["export", str(folder)], stdout=subprocess.PIPE)
+    assert done.returncode == 2
+    assert "\ufffd[31mred is a folder." in done.stderr

@@ -97,6 +97,14 @@ def test_where_the_owner_cannot_be_kept_the_group_is(cpu, merged, monkeypatch):
     assert given == [(os.getuid(), os.getgid()), (-1, os.getgid())]
 
 
+def test_no_section_acts_on_the_terminal(cpu, merged):
+    path, result = merged(cpu, '"\\e[31mred": {bf16: false}\n')
+
+    said = into_file.report(result, path, dry_run=False)
+
+    assert "The section \ufffd[31mred has bf16" in said
+
+
 @pytest.mark.parametrize("flag", ["flash_attention: true", "sdp_attention: true", "eager_attention: false"])
 def test_axolotls_former_switches_give_way(chosen, merged, flag):
     path, _ = merged(chosen, f"base_model: x\n{flag}\n", "axolotl")

@@ -16,3 +16,9 @@ def test_training_and_evaluation_are_told_apart(chosen):
     measured = replace(chosen, measurements=replace(chosen.measurements, **peaks))
 
     assert "18.0 GiB of 24.0 GiB (training 12.0 GiB, evaluation 18.0 GiB)." in summary(measured, "hf")
+
+
+def test_no_name_acts_on_the_terminal(chosen):
+    said = summary(replace(chosen, study="\x1b[2Jmine\nnext"), "hf")
+
+    assert "Study \ufffd[2Jmine next, trial 7, toy." in said.splitlines()

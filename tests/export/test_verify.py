@@ -66,6 +66,12 @@ def test_a_failure_does_not_hold(frozen):
     assert "cuda_oom_train" in report(result)
 
 
+def test_what_the_code_raised_does_not_act_on_the_terminal(frozen):
+    verdict = Verdict(Kind.USER_ERROR, evidence={"exception": {"type": "ValueError", "message": "\x1b[31mred"}})
+
+    assert "\ufffd[31mred" in report(run(frozen, Recorded(verdict), 90))
+
+
 def test_bytes_are_said_as_people_write_them(frozen):
     now = Measurements(step_s=0.5, device_peak_used_bytes=18 * 2**30)
 
