@@ -62,6 +62,11 @@ class Chosen:
         return self.configuration.micro_batch * self.configuration.accumulation * self.devices
 
     @property
+    def is_inference(self) -> bool:
+        """Whether it was chosen for evaluation alone: nothing was trained."""
+        return not self.measurements.samples_per_s and bool(self.measurements.eval_samples_per_s)
+
+    @property
     def model_settings(self) -> dict[str, Scalar]:
         """Settings of the model or the process, which no training argument holds, where not at their default.
 

@@ -7,21 +7,19 @@ from autobatch.export import targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.recipe import remarks
 from autobatch.review import words
-from autobatch.settings import OPTIM
+from autobatch.settings import EVAL_BATCH, OPTIM
 from autobatch.units import format_bytes
 from autobatch.verdict import Measurements
 
 
 def summary(chosen: Chosen, target: str) -> str:
     """Return a few lines for the head of the file and for a person."""
-    values = chosen.configuration
-    product = f"{values.micro_batch} x {values.accumulation} x {chosen.devices} device(s)"
     lines = [
         f"Frozen by autobatch {__version__}: do not edit. `autobatch check FILE` says whether it still holds.",
         f"Study {chosen.study}, trial {chosen.trial}, {chosen.workload.model.name}.",
-        f"Effective batch {chosen.effective_batch} = {product}.",
+        *(unmeasured(chosen) or [_effective_batch(chosen)]),
         *_promises(chosen),
-        *remarks(chosen.workload, _batch_of_recipe(chosen), chosen.effective_batch, str(values[OPTIM])),
+        *_of_recipe(chosen),
         *_environment(chosen, target),
     ]
     elsewhere = targets.get(target).elsewhere(chosen)
@@ -29,6 +27,24 @@ def summary(chosen: Chosen, target: str) -> str:
         listed = ", ".join(f"{key}={value}" for key, value in elsewhere.items())
         lines.append(f"Not in this format, set elsewhere: {listed}.")
     return "\n".join(map(words.one_line, lines))
+
+
+def unmeasured(chosen: Chosen) -> list[str]:
+    """Say what is in the file and was not measured."""
+    what = "the training batch, accumulation, checkpointing and optimizer were not measured"
+    return [f"It was chosen for inference, and nothing was trained: {what}."] if chosen.is_inference else []
+
+
+def _effective_batch(chosen: Chosen) -> str:
+    values = chosen.configuration
+    product = f"{values.micro_batch} x {values.accumulation} x {chosen.devices} device(s)"
+    return f"Effective batch {chosen.effective_batch} = {product}."
+
+
+def _of_recipe(chosen: Chosen) -> tuple[str, ...]:
+    if chosen.is_inference:
+        return ()
+    return remarks(chosen.workload, _batch_of_recipe(chosen), chosen.effective_batch, str(chosen.configuration[OPTIM]))
 
 
 def _batch_of_recipe(chosen: Chosen) -> int | None:
@@ -56,6 +72,9 @@ def _promises(chosen: Chosen) -> list[str]:
     lines = []
     if figures.step_s is not None and figures.samples_per_s is not None:
         lines.append(f"Promised: {figures.step_s:.4g} s/step, {figures.samples_per_s:.4g} samples/s.")
+    if chosen.is_inference:
+        batch = chosen.configuration[EVAL_BATCH]
+        lines.append(f"Promised: {figures.eval_samples_per_s:.4g} samples/s of evaluation at eval batch {batch}.")
     if figures.device_peak_used_bytes is not None:
         size = f" of {format_bytes(limits.device_bytes)}" if limits.device_bytes else ""
         peak = format_bytes(figures.device_peak_used_bytes)

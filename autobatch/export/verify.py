@@ -14,7 +14,7 @@ from autobatch.probe import script_command
 from autobatch.request import NullJournal, Plan, Runner
 from autobatch.review import words
 from autobatch.units import format_bytes
-from autobatch.verdict import Verdict
+from autobatch.verdict import Measurements, Verdict
 
 TIME_BAND = 0.05
 LAUNCH_BAND = 0.15
@@ -93,19 +93,24 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
 
 def run(frozen: Frozen, runner: Runner, seconds: float) -> Verification:
     """Run it through a runner and compare."""
-    verdict = runner.run(frozen.configuration, Plan(purpose="confirm", max_seconds=seconds), NullJournal())
+    purpose = "inference" if frozen.chosen.is_inference else "confirm"
+    verdict = runner.run(frozen.configuration, Plan(purpose=purpose, max_seconds=seconds), NullJournal())
     return Verification(verdict, tuple(_comparisons(frozen, verdict)))
 
 
 def _comparisons(frozen: Frozen, verdict: Verdict) -> list[Comparison]:
     error = max(frozen.promised.micro_step_rel_error or 0.0, verdict.measurements.micro_step_rel_error or 0.0)
-    bands = {
-        "step_s": max(LAUNCH_BAND if frozen.promised.launch_bound else TIME_BAND, 2 * error),
-        "device_peak_used_bytes": MEMORY_BAND,
-        "host_peak_bytes": MEMORY_BAND,
-    }
+    time = max(LAUNCH_BAND if frozen.promised.launch_bound else TIME_BAND, 2 * error)
+    bands = {"step_s": time, "device_peak_used_bytes": MEMORY_BAND, "host_peak_bytes": MEMORY_BAND}
     figures = {name: (getattr(frozen.promised, name), getattr(verdict.measurements, name)) for name in bands}
+    if frozen.chosen.is_inference:
+        bands["eval_s_per_sample"] = time
+        figures["eval_s_per_sample"] = (_eval_s(frozen.promised), _eval_s(verdict.measurements))
     return [Comparison(n, was, now, bands[n]) for n, (was, now) in figures.items() if was and now is not None]
+
+
+def _eval_s(figures: Measurements) -> float | None:
+    return 1 / figures.eval_samples_per_s if figures.eval_samples_per_s else None
 
 
 def report(result: Verification) -> str:

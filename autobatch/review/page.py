@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from autobatch import __version__, attributes
 from autobatch.review import svg, words
-from autobatch.review.answer import compared, host_is_card, training_seconds, training_words
+from autobatch.review.answer import host_is_card, is_inference, training_seconds, training_words
 from autobatch.review.facts import flat, said, size_or_share
 from autobatch.review.figure import Figure
 from autobatch.review.markup import Html, element, inner, pairs, table
@@ -56,7 +57,7 @@ def _header(report: Report) -> Iterator[Html]:
 
 def _sections(report: Report) -> Iterator[Html]:
     yield _answer(report)
-    yield from _section("Settings", _settings(report.answer))
+    yield from _section(*_settings(report.answer))
     yield from _section("Evidence: the best trials", _evidence(report))
     figures = [_figure(figure) for figure in report.figures]
     yield from _section("Figures", element("div", *figures, class_="figures") if figures else None)
@@ -80,50 +81,58 @@ def _section(title: str, content: Html | None) -> Iterator[Html]:
 
 def _answer(report: Report) -> Html:
     chosen = report.answer.get("chosen")
-    if not chosen:
+    if not chosen or not report.answer.get("stopped"):
         return element("section", *(element("p", line) for line in report.lines), class_="answer")
-    lead = f"Chosen: {words.configuration(chosen['configuration'])}"
-    second, command = _second(report.answer), report.lines[-1].removeprefix("Next: ")
-    lines = [second] if second else []
+    lead, *_, command = report.lines
+    lines = _second(report.lines)
     lines += [line.strip() for line in report.lines if line.startswith(("Stopped", "Interrupted"))]
     return element(
         "section",
         element("p", lead, class_="lead"),
-        element("div", *(_tile(*tile) for tile in _tiles(report.answer, chosen["measurements"])), class_="tiles"),
+        element("div", *(_tile(*tile) for tile in _tiles(report.answer, chosen)), class_="tiles"),
         *(element("p", line) for line in lines),
-        element("code", command, class_="command"),
+        element("code", command.removeprefix("Next: "), class_="command"),
         class_="answer",
     )
 
 
-def _second(answer: Mapping[str, Any]) -> str:
-    second = answer.get("runner_up")
-    if not second:
-        return ""
-    rate = words.number(second["measurements"].get("samples_per_s"))
-    return f"Second: {words.configuration(second['configuration'])}: {rate} samples/s{compared(answer)}."
+def _second(lines: Sequence[str]) -> list[str]:
+    """Return the second of the answer's lines in one, with the figures from the line below it."""
+    return [f"{one}: {below.strip()}." for one, below in pairwise(lines) if one.startswith("Second: ")]
 
 
 def _tile(figure: str, name: str) -> Html:
     return element("div", element("b", figure), element("span", name), class_="tile")
 
 
-def _tiles(answer: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    workload, limits = answer.get("workload") or {}, answer.get("limits") or {}
-    yield words.number(measured.get("samples_per_s")), "samples/s"
-    yield words.number(measured.get("step_s")), "s/step"
-    seconds = training_seconds(workload, measured.get("samples_per_s"))
-    if seconds is not None:
-        yield format_duration(seconds), f"for {training_words(workload)}, without evaluation"
+def _tiles(answer: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    measured, limits = chosen["measurements"], answer.get("limits") or {}
+    yield from _speeds(answer.get("workload") or {}, chosen)
     for place, key in (("card", "device_peak_used_bytes"), ("host", "host_peak_bytes")):
         used, size = measured.get(key), limits.get("device_bytes" if place == "card" else "host_bytes")
         if used and size and not (place == "card" and host_is_card(limits)):
             yield words.percent(used / size), f"of the {place}: {used / GIB:.1f} of {size / GIB:.1f} GiB at most"
 
 
-def _settings(answer: Mapping[str, Any]) -> Html | None:
+def _speeds(workload: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    measured = chosen["measurements"]
+    if is_inference(chosen):
+        yield words.number(measured["eval_samples_per_s"]), "samples/s in evaluation"
+        return
+    yield words.number(measured.get("samples_per_s")), "samples/s"
+    yield words.number(measured.get("step_s")), "s/step"
+    seconds = training_seconds(workload, measured.get("samples_per_s"))
+    if seconds is not None:
+        yield format_duration(seconds), f"for {training_words(workload)}, without evaluation"
+
+
+def _settings(answer: Mapping[str, Any]) -> tuple[str, Html | None]:
+    """Return a title and the settings."""
     chosen = answer.get("chosen")
-    return pairs((name, said(value)) for name, value in chosen["configuration"].items()) if chosen else None
+    if not chosen:
+        return "Settings", None
+    title = "Settings (those of training alone were not measured)" if is_inference(chosen) else "Settings"
+    return title, pairs((name, said(value)) for name, value in chosen["configuration"].items())
 
 
 def _evidence(report: Report) -> Html | None:

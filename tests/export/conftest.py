@@ -41,3 +41,10 @@ def qlora(chosen):
 
     values = {"method": "lora", "quantization": "nf4", "pytorch_alloc_conf": "expandable_segments:True"}
     return replace(chosen, configuration=chosen.configuration.replace(values))
+
+
+@pytest.fixture
+def inference(chosen):
+    from dataclasses import replace
+
+    return replace(chosen, measurements=Measurements(eval_samples_per_s=10.0, device_peak_used_bytes=8 * 2**30))

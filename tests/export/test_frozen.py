@@ -229,7 +229,7 @@ def test_a_path_of_another_kind_is_refused_in_words(file, chosen):
     text = re.sub(r"^#: workload: .*$", f"#: workload: {json.dumps(workload)}", file.read_text(), flags=re.MULTILINE)
     file.write_text(text)
 
-    with pytest.raises(UsageError, match="misspells workload.data.path"):
+    with pytest.raises(UsageError, match=r"misspells workload\.data\.path"):
         load(file)
 
 

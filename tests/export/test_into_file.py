@@ -97,6 +97,12 @@ def test_where_the_owner_cannot_be_kept_the_group_is(cpu, merged, monkeypatch):
     assert given == [(os.getuid(), os.getgid()), (-1, os.getgid())]
 
 
+def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference, merged):
+    _, result = merged(inference, "bf16: false\n")
+
+    assert "nothing was trained: the training batch" in result.remarks[0]
+
+
 def test_no_section_acts_on_the_terminal(cpu, merged):
     path, result = merged(cpu, '"\\e[31mred": {bf16: false}\n')
 

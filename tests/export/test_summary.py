@@ -22,3 +22,11 @@ def test_no_name_acts_on_the_terminal(chosen):
     said = summary(replace(chosen, study="\x1b[2Jmine\nnext"), "hf")
 
     assert "Study \ufffd[2Jmine next, trial 7, toy." in said.splitlines()
+
+
+def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference):
+    said = summary(inference, "hf")
+
+    assert "nothing was trained: the training batch" in said
+    assert "Promised: 10 samples/s of evaluation at eval batch 32." in said
+    assert "Effective batch" not in said

@@ -59,6 +59,15 @@ def test_where_launches_bind_the_band_is_wider(tmp_path, chosen, busy, holds):
     assert run(load(tmp_path / "best.yaml"), now, 90).holds is holds
 
 
+@pytest.mark.parametrize(("rate", "holds"), [(9.8, True), (8.0, False)])
+def test_inference_is_run_as_such(tmp_path, inference, rate, holds):
+    save(inference, tmp_path / "best.yaml")
+    runner = Recorded(Verdict(Kind.OK, Measurements(eval_samples_per_s=rate)))
+
+    assert run(load(tmp_path / "best.yaml"), runner, 90).holds is holds
+    assert runner.asked[1].purpose == "inference"
+
+
 def test_a_failure_does_not_hold(frozen):
     result = run(frozen, Recorded(Verdict(Kind.CUDA_OOM_TRAIN)), 90)
 

@@ -146,6 +146,29 @@ def test_nothing_feasible_gives_its_advice_and_no_best(tmp_path):
     assert "a card of 40 GiB" in text
 
 
+def test_a_choice_without_an_end_is_reported_too(tmp_path):
+    study = recorded.storage(tmp_path / "new.db").create_new_study([recorded.StudyDirection.MAXIMIZE], "new")
+    answer = json.dumps({"chosen": recorded.answer()["chosen"]})
+    recorded.storage(tmp_path / "new.db").set_study_user_attr(study, attributes.ANSWER, answer)
+    outline(html(gather(tmp_path / "new.db")))
+
+
+def test_of_inference_the_page_tells_what_was_measured(tmp_path):
+    study = recorded.make(tmp_path / "trials.db")
+    answer = recorded.answer()
+    for choice in (answer["chosen"], answer["runner_up"]):
+        choice["measurements"] = {"eval_samples_per_s": 10.0, "device_peak_used_bytes": 2**33}
+    study.set_user_attr(attributes.ANSWER, json.dumps(answer))
+
+    text = html(gather(tmp_path / "trials.db"))
+
+    assert "Chosen: for inference, lora, bf16" in text
+    assert "Second: for inference, lora, bf16, 2 workers, eval batch 8: 10.0 samples/s." in text
+    assert "<b>10.0</b><span>samples/s in evaluation</span>" in text
+    assert "s/step" not in re.sub(r"<figure.*</figure>", "", text, flags=re.DOTALL)
+    assert "<h2>Settings (those of training alone were not measured)</h2>" in text
+
+
 def test_a_machine_is_told_fact_by_fact():
     machine = {"gpus": [{"name": "RTX 3090", "total_bytes": 24 * 2**30}], "libraries": {"torch": "2.13"}, "wsl2": False}
     told = dict(flat(machine | {"cores": 48, "unknown": None, "none": []}))
