@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from autobatch.isolation.runner import ProbeRunner
-from autobatch.job.prepare import prepare
+from autobatch.job.prepare import prepare, read
 from autobatch.job.request import Job
 from autobatch.machine.gpus import open_device
 from autobatch.probe.timing import FEWEST_TIMED, student_975
@@ -55,10 +55,11 @@ def compare(
     configurations = {name: Configuration(chosen["configuration"]) for name, chosen in answers.items()}
     if len(set(configurations.values())) == 1:
         return {"same_configuration": True, "rel_difference": 0.0, "tolerance": TOLERANCE, "within": True}
-    prepared = prepare(job)
+    asked = read(job)
+    prepared = prepare(job, asked)
     card = open_device(prepared.machine.gpu.uuid) if prepared.machine.gpu else None
     with (
-        GpuLock(prepared.identity) as lock,
+        GpuLock(asked.identity) as lock,
         ProbeRunner(
             prepared.workload,
             device=prepared.device,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autobatch.daemon import places, presence
 from autobatch.daemon.presence import Daemon
@@ -19,7 +21,11 @@ from autobatch.job.request import Job
 from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import Item, State, Wish
+from autobatch.store.lock import GpuLock, InUseError
 from autobatch.store.queue import Queue
+
+if TYPE_CHECKING:
+    from autobatch.job.prepare import Asked
 
 START_S = 30.0
 """A daemon that does not hold its lock after this has failed."""
@@ -93,17 +99,30 @@ def submit(database: Path, job: Job, on_done: str | None) -> int:
         MachineError: the device is not there, or the daemon did not start; then the search is queued all the same.
 
     """
-    from autobatch.job.prepare import prepare
+    from autobatch.job.prepare import read
 
     places.check_content(database)
-    prepared = prepare(job)
-    here = replace(job, folder=str(Path.cwd()), database=str(resolved(database)), study=prepared.study)
-    entry_id = _queue(database).submit(here.to_dict(), on_done, prepared.device)
+    asked = read(job)
+    here = replace(job, folder=str(Path.cwd()), database=str(resolved(database)), study=_study(job, asked))
+    entry_id = _queue(database).submit(here.to_dict(), on_done, asked.device)
     try:
         start(database)
     except MachineError as error:
         raise MachineError(f"Search {entry_id} is queued, but no daemon works: {error.what}", error.do) from error
     return entry_id
+
+
+def _study(job: Job, asked: Asked) -> str | None:
+    """Return the study's name; that of a script is left to the search itself where the card is in use now.
+
+    To know what a script trains it must run, and it would take memory and time from the probe at work.
+    """
+    from autobatch.job.prepare import prepare
+
+    alone = GpuLock(asked.identity) if job.script else contextlib.nullcontext()
+    with contextlib.suppress(InUseError), alone:
+        return prepare(job, asked).study
+    return job.study
 
 
 def wish(database: Path, entry_id: int, wanted: Wish) -> Item:

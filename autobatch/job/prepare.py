@@ -17,6 +17,7 @@ from autobatch.machine.fingerprint import Fingerprint
 from autobatch.request import Limits
 from autobatch.safe_files import read_yaml
 from autobatch.settings import METHOD, QUANTIZATION, SearchSpace
+from autobatch.store.lock import CPU
 from autobatch.units import format_bytes
 from autobatch.workload.data import with_data
 from autobatch.workload.resolve import resolve
@@ -27,8 +28,23 @@ SMALLEST_BUDGET_S = 20.0
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a job says of itself, read and checked; nothing of it has run yet."""
+
+    wish: Wishes
+    machine: Fingerprint
+    limits: Limits
+    device: str
+
+    @property
+    def identity(self) -> str:
+        """What a search locks: the GPU's UUID, or `cpu`."""
+        return self.machine.gpu.uuid if self.machine.gpu else CPU
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """All that a search needs, read and checked; nothing has been started or written yet."""
+    """All that a search needs."""
 
     workload: Workload
     machine: Fingerprint
@@ -37,17 +53,12 @@ class Prepared:
     device: str
     study: str
 
-    @property
-    def identity(self) -> str:
-        """What a search locks: the GPU's UUID, or `cpu`."""
-        return self.machine.gpu.uuid if self.machine.gpu else "cpu"
 
-
-def prepare(job: Job) -> Prepared:
-    """Read and check everything that the job names.
+def read(job: Job) -> Asked:
+    """Read and check what can be told without running anything.
 
     Raises:
-        UsageError: something that it names does not exist, cannot be read or cannot be.
+        UsageError: something that the job names does not exist or cannot be.
         MachineError: the device is not there.
 
     """
@@ -56,16 +67,25 @@ def prepare(job: Job) -> Prepared:
     wish = _wish(job)
     device = _device(job.device)
     wish = usable(wish, fingerprint.precisions(device), processors.usable(), device)
-    if job.script:
-        workload, wish = script.build(job, wish, device)
-    else:
-        workload = build_workload(job, wish)
     machine = fingerprint.read(device)
-    wish = held(wish, machine)
-    space = build_space(workload, fingerprint.precisions(device), machine.cores, wish, job.devices)
-    limits = build_limits(job, machine)
-    study = job.study or study_name(workload, machine, limits, space, job.phase)
-    return Prepared(workload, machine, limits, space, device, study)
+    return Asked(wish, machine, build_limits(job, machine), device)
+
+
+def prepare(job: Job, asked: Asked) -> Prepared:
+    """Read the model, or run the script up to its training: whoever calls that on a card holds its lock.
+
+    Raises:
+        UsageError: the model, the script or the data do not exist, cannot be read or cannot be.
+
+    """
+    if job.script:
+        workload, wish = script.build(job, asked.wish, asked.device)
+    else:
+        workload, wish = build_workload(job, asked.wish), asked.wish
+    precisions, machine = fingerprint.precisions(asked.device), asked.machine
+    space = build_space(workload, precisions, machine.cores, held(wish, machine), job.devices)
+    study = job.study or study_name(workload, machine, asked.limits, space, job.phase)
+    return Prepared(workload, machine, asked.limits, space, asked.device, study)
 
 
 def _check_budget(budget_s: float) -> None:

@@ -16,7 +16,7 @@ from autobatch.estimate import cards, memory
 from autobatch.isolation.parent import PreloadedParent
 from autobatch.isolation.runner import ENTRY, ProbeRunner
 from autobatch.job.gate import CardGate, WorkClock
-from autobatch.job.prepare import SMALLEST_BUDGET_S, Prepared, prepare
+from autobatch.job.prepare import SMALLEST_BUDGET_S, Asked, Prepared, prepare, read
 from autobatch.job.request import Job
 from autobatch.machine.gpus import Device, Gpu, open_device
 from autobatch.probe.script_command import ENTRY as SCRIPT_ENTRY
@@ -63,20 +63,21 @@ def run(
     """
     clock = clock or WorkClock()
     began = clock()
-    if job.script:
-        view.message("looking at the script: it runs, with its own settings, up to its first training step")
-    prepared = prepare(job)
-    known(prepared.study)
-    for note in prepared.workload.notes:
-        view.message(note)
-    with Ledger.open(job.database) as ledger, _storage(job.database) as storage:
+    asked = read(job)
+    model = None if job.script else prepare(job, asked)  # what cannot be read leaves no database behind
+    with Ledger.open(job.database) as ledger, _storage(job.database) as storage, contextlib.ExitStack() as stack:
         # an orphan of a killed search holds the card's lock until it is found and ended
         untold = recover(ledger, storage).untold
+        lock = stack.enter_context(GpuLock(asked.identity))
+        prepared = model or _looked_at(job, asked, view)
+        known(prepared.study)
+        for note in prepared.workload.notes:
+            view.message(note)
         gpu = prepared.machine.gpu
         card = open_device(gpu.uuid) if gpu else None
         priors = shape_priors(prepared.workload, gpu)
         gate = CardGate(card, prepared.limits.device_bytes or 0, clock, view.message, check, waits)
-        with GpuLock(prepared.identity) as lock, _runner(job, prepared, card, lock) as runner, view:
+        with _runner(job, prepared, card, lock) as runner, view:
             view.begin(_scene(job, prepared))
             search = Search(
                 workload=prepared.workload,
@@ -109,6 +110,11 @@ def run(
         attributes.LIMITS: asdict(prepared.limits),
         "database": job.database,
     }
+
+
+def _looked_at(job: Job, asked: Asked, view: View) -> Prepared:
+    view.message("looking at the script: it runs, with its own settings, up to its first training step")
+    return prepare(job, asked)
 
 
 def when_ready(parent: PreloadedParent, gate: Callable[[], None], say: Callable[[str], None]) -> Callable[[], None]:

@@ -24,6 +24,10 @@ FOLDER_VARIABLE = "AUTOBATCH_LOCKS"
 _RECORD_BYTES = 4096
 
 
+class InUseError(MachineError):
+    """Another process holds the lock."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lock: the process that took it, whether it still runs, and what else keeps it held."""
@@ -81,7 +85,8 @@ class GpuLock:
         """Take the lock, at once or not at all.
 
         Raises:
-            MachineError: another process holds it, and the message says who; or its file cannot be made.
+            InUseError: another process holds it, and the message says who.
+            MachineError: its file cannot be made.
 
         """
         _make_private(self._folder)
@@ -113,7 +118,7 @@ class GpuLock:
             holder = holder_of(descriptor, self.path)
             os.close(descriptor)
             what = f"{self.identity} is in use by {holder}."
-            raise MachineError(what, "Wait for it, end it, or choose another device.") from None
+            raise InUseError(what, "Wait for it, end it, or choose another device.") from None
         os.close(descriptor)
         return None
 

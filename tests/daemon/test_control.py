@@ -2,8 +2,10 @@ import pytest
 
 from autobatch.daemon import control
 from autobatch.errors import DatabaseError, MachineError, UsageError
+from autobatch.job import script
 from autobatch.job.request import Job
 from autobatch.store.entry import State, Wish
+from autobatch.store.lock import GpuLock
 from autobatch.store.owner import Process
 
 
@@ -77,6 +79,21 @@ def test_a_job_that_cannot_be_served_is_not_queued(path):
     with pytest.raises(UsageError, match="kobert"):
         control.submit(path, Job(model="kobert", budget_s=60), None)
     assert not path.exists()
+
+
+def test_a_script_is_looked_at_only_while_the_card_is_free(path, queue, monkeypatch):
+    def look(*_):
+        raise UsageError("The script fails.", "Correct it.")
+
+    monkeypatch.setattr(control, "start", lambda _: None)
+    monkeypatch.setattr(script, "look", look)
+    job = Job("train.py", 60.0, device="cpu", script=("python", "train.py"))
+
+    with pytest.raises(UsageError, match="The script fails"):
+        control.submit(path, job, None)
+    with GpuLock("cpu"):
+        assert control.submit(path, job, None) == 1
+    assert queue.item(1).job["study"] is None
 
 
 def test_a_search_is_queued_though_no_daemon_can_be_started(path, queue, monkeypatch):
