@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from autobatch import strict_json
 from autobatch.cli.numbers import Finite
 from autobatch.errors import EXIT_OK
 from autobatch.review import words
@@ -37,7 +37,7 @@ def check(file: Path, device: str | None, *, as_json: bool) -> None:
     found = load(file).check(device)
     holds = not any(difference.matters for difference in found)
     data = {"holds": holds, "differences": [asdict(difference) for difference in found]}
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2) if as_json else report(file, found))
+    click.echo(strict_json.dumps(data, ensure_ascii=False, indent=2) if as_json else report(file, found))
     sys.exit(EXIT_OK if holds else EXIT_DIFFERS)
 
 
@@ -59,5 +59,5 @@ def verify(file: Path, minutes: float, device: str | None, *, as_json: bool) -> 
     if frozen.tampered:
         click.echo("Its provenance does not match its checksum: what is run may not be what was measured.", err=True)
     result = run(frozen, 60 * minutes, device)
-    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) if as_json else report(result))
+    click.echo(strict_json.dumps(result.to_dict(), ensure_ascii=False, indent=2) if as_json else report(result))
     sys.exit(EXIT_OK if result.holds else EXIT_DIFFERS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
+from autobatch import strict_json
 from autobatch.cli.numbers import EffectiveBatch, Finite
 from autobatch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, UsageError
 from autobatch.job.request import Job
@@ -91,7 +91,7 @@ def command(  # noqa: D103 - click shows the help text below
         return
     with orderly_end():
         answer = run(job, make_view(sys.stderr, quiet=quiet, color=not no_color))
-    click.echo(json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
+    click.echo(strict_json.dumps(answer, ensure_ascii=False, indent=2) if as_json else answer_text(answer))
     if answer["interrupted"]:
         sys.exit(EXIT_INTERRUPTED)
     if not answer["chosen"]:
@@ -113,7 +113,7 @@ def _submit(job: Job, on_done: str | None, *, as_json: bool) -> None:
     database = Path(job.database)
     number = control.submit(database, job, on_done)
     if as_json:
-        click.echo(json.dumps(standing.search(database, number), ensure_ascii=False, indent=2))
+        click.echo(strict_json.dumps(standing.search(database, number), ensure_ascii=False, indent=2))
         return
     click.echo(f"Queued as search {number}: `autobatch status` shows it, `autobatch logs -f {number}` follows it.")
 

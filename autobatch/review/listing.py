@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import click
 
+from autobatch import strict_json
 from autobatch.errors import UsageError
 from autobatch.review import terminal
 from autobatch.review.words import one_line
@@ -73,7 +73,7 @@ def emit(rows: Iterable[Row], columns: Iterable[Column[Row]], form: str | None, 
 def _json(rows: Iterable[Row], columns: list[Column[Row]]) -> None:
     lead = "["
     for row in rows:
-        terminal.say(lead + "\n " + json.dumps({column.name: column.value(row) for column in columns}), end="")
+        terminal.say(lead + "\n " + strict_json.dumps({column.name: column.value(row) for column in columns}), end="")
         lead = ","
     terminal.say("\n]" if lead == "," else "[]")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from autobatch import attributes
+from autobatch import attributes, strict_json
 from autobatch.review import trust, words
 from autobatch.review.answer import answer_lines
 from autobatch.review.database import Database
@@ -73,7 +72,7 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
+        return strict_json.dumps(self.to_dict(), indent=2)
 
 
 def facts(trial: Trial) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autobatch import attributes
+from autobatch import attributes, strict_json
 from autobatch.review import terminal, words
 from autobatch.review.database import Database
 from autobatch.review.records import Study, Trial
@@ -67,7 +67,7 @@ def show(path: Path, name: str | None, number: int, *, as_json: bool, log_lines:
     trial = database.trial(study, number)
     probes = read.probe(path, study.name, number)
     if as_json:
-        terminal.say(json.dumps(facts(study, trial, probes), indent=2))
+        terminal.say(strict_json.dumps(facts(study, trial, probes), indent=2))
     else:
         terminal.say(text(study, trial, probes, log_lines))
 

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -109,6 +110,17 @@ def test_json_carries_everything(report):
     assert [trial["trial"] for trial in told["best"]] == [9, 4, 3, 7, 0]
     assert {failure["kind"] for failure in told["failures"]} == {"cuda_oom_train", "over_limit", "watchdog_memory"}
     assert len(told["figures"]) == 6
+
+
+def test_json_has_no_figure_that_json_has_no_word_for(tmp_path):
+    study = recorded.make(tmp_path / "trials.db")
+    answer = recorded.answer()
+    answer["chosen"]["measurements"] |= {"loss": math.nan, "micro_step_rel_error": math.inf}
+    study.set_user_attr(attributes.ANSWER, json.dumps(answer))
+
+    told = json.loads(gather(tmp_path / "trials.db").to_json(), parse_constant=pytest.fail)
+
+    assert told["answer"]["chosen"]["measurements"]["loss"] is None
 
 
 def test_trust_is_what_the_measurements_support(report):
