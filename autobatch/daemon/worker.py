@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from autobatch.daemon import places
-from autobatch.daemon.on_done import run_on_done
+from autobatch.daemon.on_done import Interrupts, run_on_done
 from autobatch.daemon.words import say
 from autobatch.errors import AutobatchError, DatabaseError, MachineError, UsageError
 from autobatch.job.gate import WorkClock
@@ -56,6 +56,7 @@ class Worker:
         self._clock = WorkClock()
         self._started = self._clock()
         self._draining = False
+        self._interrupts = Interrupts()
         self._item = self._queue.item(entry_id)
         self._witness: Witness
 
@@ -76,13 +77,18 @@ class Worker:
             return
         self._item = registered
         try:
-            self._finish(self._search())
+            answer = self._search()
+            command = self._finish(answer)
         except (MachineError, DatabaseError) as error:
             self._put_back(f"{error.what} {error.do}", setback=True)
         except AutobatchError as error:
             self._end(State.FAILED, f"{error.what} {error.do}")
         except KeyboardInterrupt:
             self._put_back("interrupted; it goes on with the next start")
+        else:
+            # whatever happens from here on, the entry is never put back: the command would run twice
+            if command:
+                self._end(State.DONE, self._on_done(command, answer))
 
     @property
     def _name(self) -> str:
@@ -91,7 +97,7 @@ class Worker:
     def _drain(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's
         """End after the probe at work; when asked again, now."""
         if self._draining:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         self._draining = True
 
     def _search(self) -> dict[str, Any]:
@@ -147,15 +153,18 @@ class Worker:
     def _worked_s(self) -> float:
         return self._item.worked_s + self._clock() - self._started
 
-    def _finish(self, answer: dict[str, Any]) -> None:
+    def _finish(self, answer: dict[str, Any]) -> str | None:
+        """Write how the search ended; return the command that is to be run now."""
         self._change(worked_s=self._worked_s())
         if answer["interrupted"]:
             self._put_back("interrupted; it goes on with the next start", answer)
         elif answer["chosen"] and self._item.on_done:
+            signal.signal(signal.SIGINT, self._interrupts.note)
             self._change(state=State.FINISHING, answer=answer, reason="the command for its end runs")
-            self._end(State.DONE, self._on_done(self._item.on_done, answer))
+            return self._item.on_done
         else:
             self._end(State.DONE, "" if answer["chosen"] else self._why_nothing(answer), answer)
+        return None
 
     def _why_nothing(self, answer: Mapping[str, Any]) -> str:
         study = str(answer["study"])
@@ -168,7 +177,7 @@ class Worker:
         log = places.done_log(self._path, self._item.entry_id)
         facts = {"AUTOBATCH_STUDY": str(answer["study"]), "AUTOBATCH_DB": str(self._path)}
         say(f"{self._name}: runs the command for its end, output in {log}")
-        return run_on_done(command, log, facts)
+        return run_on_done(command, log, facts, self._interrupts)
 
     def _end(self, state: State, reason: str, answer: Mapping[str, Any] | None = None) -> None:
         self._queue.end(self._item, state, reason, answer)

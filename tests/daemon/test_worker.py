@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import autobatch.job.run
-from autobatch.daemon import places, worker
+from autobatch.daemon import on_done, places, worker
 from autobatch.daemon.witness import Witness
 from autobatch.daemon.worker import Worker
 from autobatch.errors import DatabaseError, MachineError, UsageError
@@ -237,6 +237,30 @@ def test_the_command_for_the_end_runs_where_the_search_was_asked_for(work, tmp_p
     assert item.state is State.DONE
     assert item.reason.startswith("its command exited with 3")
     assert places.done_log(path, 1).read_text() == f"s|{path}|{there}\n"
+
+
+def test_a_command_is_watched_from_its_first_moment(work, monkeypatch):
+    start = subprocess.Popen
+
+    def interrupted(*words, **options):
+        process = start(*words, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(on_done.subprocess, "Popen", interrupted)
+    item = work(lambda *_, **__: ANSWER, on_done="sleep 60")
+    assert item.state is State.DONE
+    assert "was ended by a person" in item.reason
+
+
+def test_what_cannot_be_written_after_the_command_does_not_run_it_again(work, queue, monkeypatch):
+    def refuse(*_):
+        raise DatabaseError("Full.", "Free it.")
+
+    monkeypatch.setattr(worker.Queue, "end", refuse)
+    with pytest.raises(DatabaseError):
+        work(lambda *_, **__: ANSWER, on_done="true")
+    assert queue.item(1).state is State.FINISHING
 
 
 def test_a_log_on_a_full_disk_stops_nothing():
