@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +68,13 @@ class Document:
     def line_end(self) -> str:
         """What ends its lines."""
         return "\r\n" if "\r\n" in self.text else "\n"
+
+    @cached_property
+    def is_json(self) -> bool:
+        """Whether it is JSON, too, and must stay so."""
+        with suppress(ValueError, RecursionError):
+            return self.flow and isinstance(json.loads(self.text), dict)
+        return False
 
     def line_of(self, place: int) -> int:
         """Return where the line of a place begins."""

@@ -8,6 +8,7 @@ section inside it, such as `deepspeed:`, is another program's.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -59,7 +60,7 @@ def merge(
     Args:
         text: of the user's file.
         settings: the tuned keys.
-        aliases: older spelling -> key, which replaces it.
+        aliases: another spelling -> key, which replaces it.
         name: of the file, for messages.
         rivals: key that works against the tuned ones -> why; it is said and left.
 
@@ -96,9 +97,9 @@ def _place(found: Document, plan: _Plan, key: str, value: object, older: list[st
     if plan.last is None or first.start > plan.last.start:
         plan.last = first
     if first.key != key:
-        _change(plan, first, (first.start, first.key_end, key))
-        plan.remarks.append(f"{first.key} is an older spelling of {key}, which replaces it.")
-    _give(plan, first, value)
+        _change(plan, first, (first.start, first.key_end, json.dumps(key) if found.is_json else key))
+        plan.remarks.append(f"{first.key} is another spelling of {key}, which replaces it.")
+    _give(found, plan, first, value)
     for entry in surplus:
         _drop(found, plan, entry, key)
 
@@ -108,18 +109,18 @@ def _change(plan: _Plan, entry: Entry, edit: _Edit) -> None:
     plan.edits.append(edit)
 
 
-def _give(plan: _Plan, entry: Entry, value: object) -> bool:
+def _give(found: Document, plan: _Plan, entry: Entry, value: object) -> bool:
     """Plan another value for an entry; False where it has that value already."""
     if entry.has(value):
         return False
     start = entry.value_start
     gap = " " if entry.end == start else ""
-    _change(plan, entry, (start, entry.end, gap + _inline(value)))
+    _change(plan, entry, (start, entry.end, gap + _inline(found, value)))
     return True
 
 
 def _drop(found: Document, plan: _Plan, entry: Entry, key: str) -> None:
-    said = f"{entry.key} is an older spelling of {key}, which stands there too"
+    said = f"{entry.key} is another spelling of {key}, which stands there too"
     if found.flow:
         plan.remarks.append(f"{said}: delete it.")
         return
@@ -129,8 +130,8 @@ def _drop(found: Document, plan: _Plan, entry: Entry, key: str) -> None:
 
 def _reset(found: Document, plan: _Plan, key: str, value: object) -> None:
     entry = found.entries.get(key)
-    if entry and _give(plan, entry, value):
-        plan.remarks.append(f"{key} needs workers, and there are none: it is {_inline(value)} now.")
+    if entry and _give(found, plan, entry, value):
+        plan.remarks.append(f"{key} needs workers, and there are none: it is {_inline(found, value)} now.")
 
 
 def _refuse_tied(plan: _Plan, name: str) -> None:
@@ -140,7 +141,9 @@ def _refuse_tied(plan: _Plan, name: str) -> None:
             raise UsageError(what, "Write the value out in place of the alias; the file was not changed.")
 
 
-def _inline(value: object) -> str:
+def _inline(found: Document, value: object) -> str:
+    if found.is_json:
+        return json.dumps(value, ensure_ascii=False)
     import yaml
 
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20)
@@ -149,19 +152,35 @@ def _inline(value: object) -> str:
 
 def _addition(found: Document, plan: _Plan) -> list[_Edit]:
     """Return the edit that adds what the file lacks, after its last tuned key or at its end."""
-    pairs = [f"{key}: {_inline(value)}" for key, value in plan.missing.items()]
+    pairs = [_pair(found, key, value) for key, value in plan.missing.items()]
     if not pairs:
         return []
     text, here, indent = found.text, found.end, 0
     if found.flow:
-        comma = ", " * bool(found.entries and not text[:here].rstrip().endswith(","))
-        return [(here, here, comma + ", ".join(pairs))]
+        return [_in_braces(found, pairs)]
     if found.entries:
         after = plan.last or list(found.entries.values())[-1]
         here, indent = found.line_after(after.end), after.start - found.line_of(after.start)
     lines = "".join(f"{' ' * indent}{pair}{found.line_end}" for pair in pairs)
     broken = text[here - 1 : here] not in ("", "\n")
     return [(here, here, found.line_end * broken + lines)]
+
+
+def _pair(found: Document, key: str, value: object) -> str:
+    return f"{json.dumps(key) if found.is_json else key}: {_inline(found, value)}"
+
+
+def _in_braces(found: Document, pairs: list[str]) -> _Edit:
+    """Return the edit that adds pairs after the last of a mapping in braces, one a line where that has a line."""
+    if not found.entries:
+        return found.end, found.end, ", ".join(pairs)
+    last = list(found.entries.values())[-1]
+    before = found.text[found.line_of(last.start) : last.start]
+    gap = found.line_end + before if not before.strip() else " "
+    after = found.text[last.end : found.end].lstrip().startswith(",")  # YAML alone allows one
+    here = found.text.index(",", last.end) + 1 if after else last.end
+    added = f",{gap}".join(pairs)
+    return here, here, f"{'' if after else ','}{gap}{added}"
 
 
 def _edited(text: str, edits: list[_Edit]) -> str:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 
@@ -73,7 +75,7 @@ def test_an_older_spelling_is_replaced_and_said():
     assert yaml.safe_load(merged.text) == {**SETTINGS, "train_sampling_strategy": "random"}
     assert "activation_checkpointing: true # why\n" in merged.text
     assert (
-        "gradient_checkpointing is an older spelling of activation_checkpointing, which replaces it." in merged.remarks
+        "gradient_checkpointing is another spelling of activation_checkpointing, which replaces it." in merged.remarks
     )
 
 
@@ -226,3 +228,22 @@ def test_every_shape_of_file_takes_the_keys(text):
 def test_files_that_cannot_be_merged_are_refused(text, said):
     with pytest.raises(UsageError, match=said):
         merge(text, SETTINGS, ALIASES, "mine.yaml")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"dir": "out"}', '{"bf16": false, "gradient_checkpointing": false}'])
+def test_json_stays_json(text):
+    merged = merge(text, SETTINGS, ALIASES, "mine.json")
+
+    mine = {key: value for key, value in json.loads(text).items() if key not in ALIASES}
+    assert json.loads(merged.text) == {**mine, **SETTINGS}
+
+
+def test_json_of_a_line_each_gets_a_line_each():
+    text = '{\n  "dir": "out",\n  "bf16": false\n}\n'
+
+    merged = merge(text, SETTINGS, ALIASES, "mine.json")
+
+    assert merged.text == (
+        '{\n  "dir": "out",\n  "bf16": true,\n'
+        '  "per_device_train_batch_size": 4,\n  "activation_checkpointing": true\n}\n'
+    )
