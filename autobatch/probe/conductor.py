@@ -172,6 +172,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         if self.parts.evaluates:
             self.meter.part_over()
             self.progress.enter("eval")
+            self.recorder.evaluation_since = None
             control.should_evaluate = True
         else:
             self.meter.reset()
@@ -184,11 +185,17 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         else:
             control.should_training_stop = True
 
+    @property
+    def _evaluates(self) -> bool:
+        """Whether this evaluation is the probe's: a script's callbacks may ask for others."""
+        return self.progress.phase == "eval" and self.eval_peak is None
+
     def on_prediction_step(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Note the end of an evaluation batch."""
-        self.meter.synchronize()
-        self.eval_batches.append(time.perf_counter())
         self.progress.beat()
+        if self._evaluates:
+            self.meter.synchronize()
+            self.eval_batches.append(time.perf_counter())
 
     def on_evaluate(
         self,
@@ -198,6 +205,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
         **_: Any,  # noqa: ANN401 - as the library calls it
     ) -> None:
         """End the evaluation."""
+        if not self._evaluates:
+            return
         self.eval_peak = self.meter.peak()
         self.meter.part_over()
         self._begin_typical(control)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import statistics
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from autobatch import settings as s
@@ -128,7 +130,9 @@ def flags(session: Session, figures: Measurements) -> dict[str, bool]:
 def partial(session: Session, startup_s: Mapping[str, float]) -> Measurements:
     """Return what is known of a probe that failed, without asking a device that may be lost."""
     train = session.conductor.train_peak
-    figures: Figures = {**speed(session), "train_device_peak_used_bytes": train.used if train else None}
+    # what is lost raises again when it is asked whether it is done: what it is at still is left out
+    settled = replace(session, recorder=replace(session.recorder, _running=deque()))
+    figures: Figures = {**speed(settled), "train_device_peak_used_bytes": train.used if train else None}
     return Measurements.from_dict({**figures, "startup_s": dict(startup_s)})
 
 

@@ -63,7 +63,9 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
 
     def repeat_longest(self, samples: list[Item]) -> None:
         """Run forward and backward on some samples, beside the optimizer's state, without recording it."""
-        super().training_step(self.model_wrapped, self.data_collator(samples))
+        batch = self.data_collator(samples)
+        items = self._get_num_items_in_batch([batch], self.args.device)
+        super().training_step(self.model_wrapped, batch, items)
         self.model_wrapped.zero_grad()
 
 

@@ -164,6 +164,45 @@ def test_what_fails_is_told_with_its_phase_its_cause_and_its_traceback(workload,
     assert outcome["measurements"]["startup_s"]["build"] > 0
 
 
+def test_a_device_that_is_lost_leaves_the_outcome_of_what_it_was_at(workload, probe, monkeypatch):
+    steps, lost, step = [], "CUDA error: device-side assert triggered", trainer.Observed.training_step
+
+    def unanswered():
+        if len(steps) > 10:
+            raise RuntimeError(lost)
+
+    def watched(self, *args, **options):
+        steps.append(1)
+        if len(steps) == 10:
+            monkeypatch.setattr(HostMeter, "moment", lambda _: unanswered)
+        if len(steps) > 10:
+            raise RuntimeError(lost)
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(trainer.Observed, "training_step", watched)
+
+    outcome = probe(workload("llama"), short(precision_target=0.0))
+
+    assert outcome["error"]["message"] == lost
+    assert "in watched" in outcome["error"]["traceback"]
+    assert outcome["measurements"]["micro_step_s"] > 0
+
+
+def test_the_longest_once_more_is_told_its_tokens_as_every_step_is(workload, probe, monkeypatch):
+    items, step = [], trainer.Trainer.training_step
+
+    def watched(self, model, inputs, num_items_in_batch=None):
+        items.append(num_items_in_batch)
+        return step(self, model, inputs, num_items_in_batch)
+
+    monkeypatch.setattr(trainer.Trainer, "training_step", watched)
+
+    outcome = probe(workload("llama"), short(), per_device_train_batch_size=2)
+
+    assert outcome["phase"] == "worst_case"
+    assert items[-1] == items[1]  # of the worst case, without accumulation
+
+
 def test_out_of_memory_in_evaluation_is_told_apart(workload, probe, monkeypatch):
     def fail(*_args, **_options):
         message = "CUDA out of memory"

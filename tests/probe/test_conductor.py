@@ -1,6 +1,7 @@
 """When a probe's training goes on to its next part, and when it ends."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,28 @@ def after(conductor, step, *, substep=True):
     ended = conductor.on_substep_end if substep else conductor.on_step_end
     ended(None, SimpleNamespace(global_step=step), control)
     return control.should_training_stop
+
+
+def test_an_evaluation_that_a_script_asks_for_is_not_the_probes(conducted):
+    conductor, recorder = conducted()
+    told = []
+    conductor.meter.peak, conductor.meter.part_over = lambda: told.append("peak") or 1, lambda: None
+    conductor.parts = replace(conductor.parts, evaluates=True)
+
+    def evaluate():
+        recorder.evaluation_since = 0.0
+        conductor.on_prediction_step()
+        conductor.on_evaluate(None, None, TrainerControl())
+
+    conductor.progress.phase = "worst_case"
+    evaluate()
+    assert (told, conductor.eval_batches) == ([], [])
+    conductor._end_worst_case(TrainerControl())
+    assert recorder.evaluation_since is None
+    conductor.progress.phase = "eval"
+    evaluate()
+    evaluate()
+    assert (told, len(conductor.eval_batches)) == (["peak", "peak"], 1)
 
 
 @pytest.mark.parametrize(("step", "begins"), [(WORST_STEPS - 1, False), (WORST_STEPS, True)])
