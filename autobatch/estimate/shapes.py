@@ -270,7 +270,7 @@ class _Reader:
             qk_norm=self.kind == "qwen3",
             parallel_residual=self.block == "neox" and self.flag("use_parallel_residual", default=True),
             activation=self.activation(),
-            buckets=int(self.config.get("relative_attention_num_buckets", 32)) if self.block == "t5" else 0,
+            buckets=int(self.config.get("relative_attention_num_buckets") or 32) if self.block == "t5" else 0,
             rotary_share=self.rotary_share(),
             known=self.kind in BLOCKS,
         )
@@ -280,10 +280,9 @@ class _Reader:
         return int(self.get("positions")) + learned[self.block] if self.block in learned else 0
 
     def rotary_share(self) -> float:
-        rope = self.config.get("rope_parameters") or {}
-        default = 0.25 if self.block == "neox" else 1.0
-        share = self.config.get("rotary_pct", self.config.get("partial_rotary_factor", default))
-        return float(rope.get("partial_rotary_factor", share))
+        sections = (self.config.get("rope_parameters") or {}, self.config)
+        said = [section.get(key) for section in sections for key in ("rotary_pct", "partial_rotary_factor")]
+        return float(next((share for share in said if share is not None), 0.25 if self.block == "neox" else 1.0))
 
     def activation(self) -> str:
         if self.block == "t5":

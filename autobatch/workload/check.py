@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -12,29 +13,47 @@ from autobatch.workload.spec import Family, Model, Workload
 MOST = 2**31 - 1
 """Tokens, samples and widths above this are mistakes."""
 MOST_EPOCHS = 1_000_000
+MOST_LAYERS = 512
+"""No language model has as many; a prediction goes through them one by one."""
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers")
 _SIZES = (
-    "vocab_size", "hidden_size", "d_model", "n_embd", "num_hidden_layers", "num_layers", "n_layer", "encoder_layers",
-    "decoder_layers", "num_attention_heads", "num_heads", "n_head", "encoder_attention_heads",
-    "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_kv",
+    *_LAYERS, "vocab_size", "hidden_size", "d_model", "n_embd", "num_attention_heads", "num_heads", "n_head",
+    "encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_kv",
 )  # fmt: skip
 """Keys of a model's configuration that are one whole number from 1 in every architecture that has them."""
-
-_POSITIONS = ("max_position_embeddings", "n_positions")
-"""-1 or nothing, where no position is the last."""
-_SHARES = ("dropout", "dropout_rate", "attention_dropout", "hidden_dropout", "activation_dropout", "resid_pdrop")
+_FOLLOWING = (
+    "dim", "intermediate_size", "n_inner", "num_key_value_heads", "head_dim", "relative_attention_num_buckets",
+)  # fmt: skip
+_OPTIONAL = {
+    **dict.fromkeys(_FOLLOWING, (1, MOST)),
+    "num_decoder_layers": (1, MOST_LAYERS),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), (-1, MOST)),
+}
+"""Least and most of keys that may be nothing: they follow from the others. Positions may be -1: none is the last."""
+_SHARES = (
+    "dropout", "dropout_rate", "attention_dropout", "hidden_dropout", "activation_dropout", "resid_pdrop", "rotary_pct",
+    "partial_rotary_factor",
+)  # fmt: skip
+_SECTIONS = ("text_config", "rope_parameters")
+"""Keys that hold further keys, of the same meaning as those beside them."""
+_RECIPE = {"learning_rate": MOST, "weight_decay": MOST, "max_grad_norm": math.inf, "label_smoothing_factor": 1}
+"""Numbers of the recipe, none of them below 0, and the most that each can be."""
 
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Raise ValueError where a model's configuration, as transformers writes it, has a size that is none."""
     for key in _SIZES:
         if key in config:
-            _whole(key, config[key], 1)
-    for key in _POSITIONS:
+            _whole(key, config[key], 1, MOST_LAYERS if key in _LAYERS else MOST)
+    for key, (least, most) in _OPTIONAL.items():
         if config.get(key) is not None:
-            _whole(key, config[key], -1)
+            _whole(key, config[key], least, most)
     for key in _SHARES:
         if config.get(key) is not None:
             _number(key, config[key], 1, may_be_0=True)
+    for key in _SECTIONS:
+        if config.get(key) is not None:
+            check_config(_mapping(key, config[key]))
     name = config.get("model_type", "")
     if not isinstance(name, str):
         raise ValueError(f"model_type is {name!r:.40}, which is no name")  # noqa: TRY004 - the caller tells of values
@@ -53,8 +72,9 @@ def check(workload: Workload) -> None:
         _names("lora.target_modules", workload.lora.target_modules)
     _number("lora.alpha", workload.lora.alpha, MOST)
     _number("lora.dropout", workload.lora.dropout, 1, may_be_0=True)
-    if not isinstance(workload.recipe, Mapping):
-        raise ValueError("recipe is no map of TrainingArguments")  # noqa: TRY004 - the caller tells of values
+    for key, most in _RECIPE.items():
+        if _mapping("recipe", workload.recipe).get(key) is not None:
+            _number(f"recipe.{key}", workload.recipe[key], most, may_be_0=True)
     if workload.data is not None or workload.script is not None or workload.recipe_batch is not None:
         raise ValueError("data, script and recipe_batch are not of this file")
 
@@ -107,12 +127,18 @@ def _whole(name: str, value: object, least: int, most: int = MOST) -> None:
         raise ValueError(f"{name} is {value!r:.40}, not a whole number from {least} to {most:,}")
 
 
-def _number(name: str, value: object, most: int, *, may_be_0: bool = False) -> None:
+def _number(name: str, value: object, most: float, *, may_be_0: bool = False) -> None:
     least = "from" if may_be_0 else "above"
     # `nan` is not in the range either
     good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
     if not good or (value == 0 and not may_be_0):
         raise ValueError(f"{name} is {value!r:.40}, not a number {least} 0 and up to {most:,}")
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {value!r:.40}, which holds no keys")  # noqa: TRY004 - the caller tells of values
+    return value
 
 
 def _names(name: str, value: object) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_a_configuration_is_read_from_the_models_folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(dict(config)))
     read = shapes.read(Model("mine", "", "seq2seq", path=str(tmp_path)))
     assert read.parameters == 123_859_968
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("polyglot-ko-12.8b", "partial_rotary_factor"), ("mt5-xlsum", "relative_attention_num_buckets")]
+)
+def test_a_figure_that_is_null_is_not_there(name, key):
+    model = presets.load(name).model
+    assert shapes.read(replace(model, config={**model.config, key: None})) == shapes.read(model)
 
 
 def test_the_text_part_of_a_larger_configuration_is_read():

@@ -66,13 +66,32 @@ def test_a_size_that_is_none_is_an_error(tmp_path, value):
         resolve(str(tmp_path))
 
 
-@pytest.mark.parametrize(("key", "value"), [("max_position_embeddings", "x"), ("attention_dropout", [1])])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_position_embeddings", "x"),
+        ("attention_dropout", [1]),
+        ("num_key_value_heads", 0),
+        ("head_dim", "x"),
+        ("intermediate_size", [1, 2]),
+        ("num_decoder_layers", 2_000_000),
+        ("rope_parameters", "x"),
+        ("partial_rotary_factor", "x"),
+    ],
+)
 def test_a_figure_that_is_none_is_an_error(tmp_path, key, value):
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, key: value}))
     with pytest.raises(UsageError, match=key):
         resolve(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, key: None}))
     assert resolve(str(tmp_path)).model.config[key] is None
+
+
+@pytest.mark.parametrize("config", [{"num_hidden_layers": 2_000_000}, {"text_config": {"num_key_value_heads": 0}}])
+def test_figures_that_no_model_has_are_errors(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **config}))
+    with pytest.raises(UsageError, match=next(iter(config.get("text_config", config)))):
+        resolve(str(tmp_path))
 
 
 def test_a_model_type_that_is_no_name_is_an_error(tmp_path):
