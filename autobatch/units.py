@@ -8,7 +8,7 @@ import re
 from autobatch.errors import UsageError
 
 GIB = 2**30
-_BYTES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20}
+_BYTES = {"": 1, "b": 1, "k": 2**10, "kb": 10**3, "kib": 2**10, "m": 2**20, "mb": 10**6, "mib": 2**20}
 _BYTES |= {"g": 2**30, "gb": 10**9, "gib": 2**30, "t": 2**40, "tb": 10**12, "tib": 2**40}
 LONGEST_S = 366 * 86400.0
 """A duration above this is a mistake, and more than timers take."""
@@ -16,7 +16,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size such as `24GiB`, `60G` (binary, as containers mean it) or `512MB` into bytes.
+    """Read a size such as `24GiB`, `60G` or `512m` (binary, as containers mean them) or `512MB` into bytes.
 
     Raises:
         UsageError: it is no size.

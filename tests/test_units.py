@@ -6,7 +6,16 @@ from autobatch.units import format_bytes, format_duration, parse_bytes, parse_du
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("24GiB", 24 * 2**30), ("60G", 60 * 2**30), ("60GB", 60 * 10**9), ("1.5 MiB", 1572864), ("7", 7)],
+    [
+        ("24GiB", 24 * 2**30),
+        ("60G", 60 * 2**30),
+        ("60GB", 60 * 10**9),
+        ("512m", 512 * 2**20),
+        ("512MB", 512 * 10**6),
+        ("8k", 8 * 2**10),
+        ("1.5 MiB", 1572864),
+        ("7", 7),
+    ],
 )
 def test_sizes(text, count):
     assert parse_bytes(text) == count
