@@ -15,6 +15,8 @@ from autobatch.units import GIB, parse_bytes
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "gpus"
 _CLOSE = 0.4
+_BESIDE = re.compile(r"nvidia|tesla|geforce|sxm\d?|pcie|nvl|dgxs|hbm\d[a-z]?|\d+gb")
+"""Words of a driver's name that leave the card what it is; any other (Ti, SUPER, Laptop, MIG) makes it another card."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def names() -> list[str]:
 
 def of_device(name: str, total_bytes: int) -> Card:
     """Return the card that a driver calls `name` and that has `total_bytes`; a nameless one if it is not known."""
-    squeezed = _squeezed(name)
-    named = [card for key, card in _catalogue().items() if _squeezed(_without_size(key)) in squeezed]
+    squeezed = "".join(word for word in re.findall(r"[a-z0-9]+", name.lower()) if not _BESIDE.fullmatch(word))
+    named = [card for key, card in _catalogue().items() if _squeezed(_without_size(key)) == squeezed]
     if not named:
         return Card(name, name, total_bytes, {})
     return min(named, key=lambda card: abs(card.memory_bytes - total_bytes))

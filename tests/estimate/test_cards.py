@@ -55,10 +55,41 @@ def test_nonsense_is_refused(text):
         ("NVIDIA A100-SXM4-40GB", 39.5, "a100-40"),
         ("NVIDIA A100-SXM4-80GB", 79.2, "a100-80"),
         ("Tesla V100-SXM2-16GB", 15.8, "v100-16"),
+        ("Tesla V100-PCIE-32GB", 31.7, "v100-32"),
+        ("Tesla T4", 14.6, "t4"),
+        ("NVIDIA A100 80GB PCIe", 79.2, "a100-80"),
+        ("NVIDIA A10", 22.1, "a10"),
+        ("NVIDIA H100 NVL", 93.1, "h100"),
+        ("NVIDIA H200", 139.7, "h200"),
+        ("NVIDIA L4", 22, "l4"),
+        ("NVIDIA L40S", 44.4, "l40s"),
+        ("NVIDIA RTX A6000", 47.4, "rtx-a6000"),
+        ("NVIDIA GeForce RTX 2080 Ti", 10.7, "rtx-2080-ti"),
+        ("NVIDIA GeForce RTX 4090", 23.5, "rtx-4090"),
     ],
 )
 def test_a_driver_s_name_finds_the_card(name, gib, expected):
     assert cards.of_device(name, round(gib * 2**30)).name == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA L40",
+        "NVIDIA T400 4GB",
+        "NVIDIA A1000",
+        "NVIDIA A10G",
+        "NVIDIA GH200 480GB",
+        "NVIDIA RTX 6000 Ada Generation",
+        "NVIDIA GeForce RTX 3080 Ti",
+        "NVIDIA GeForce RTX 4080 SUPER",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "GRID A100-10C",
+    ],
+)
+def test_a_card_called_much_alike_is_another(name):
+    assert cards.of_device(name, 2**34) == cards.Card(name, name, 2**34, {})
 
 
 def test_a_card_nobody_knows_has_its_size():
