@@ -16,6 +16,7 @@ from autobatch.errors import UsageError
 ENTRY = "autobatch.probe.script:main"
 """What a probe of a script runs: the `entry` of a `ProbeRunner`."""
 _LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
+_LAUNCHING_MODULES = re.compile(r"(accelerate|deepspeed|torch\.distributed)(\..+)?")
 _FLAGS = re.compile(r"-[uOBEIsSPqvdb]+")
 _FLAGS_WITH_VALUE = ("-W", "-X")
 
@@ -44,12 +45,16 @@ def parse(words: Sequence[str]) -> Command:
         raise UsageError("There is no command after --.", "Write it as: autobatch search -- python train.py ARGS")
     first = Path(words[0]).name
     if first in _LAUNCHERS:
-        what = f"{first} starts processes of its own, which a probe cannot look into."
-        raise UsageError(what, "Write the program itself: autobatch search -- python train.py ARGS")
+        raise _launches(first)
     if not first.startswith("python"):
         return _program(list(words))
     _check_interpreter(words[0])
     return _program(_without_flags(list(words[1:])))
+
+
+def _launches(name: str) -> UsageError:
+    what = f"{name} starts processes of its own, which a probe cannot look into."
+    return UsageError(what, "Write the program itself: autobatch search -- python train.py ARGS")
 
 
 def _without_flags(words: list[str]) -> list[str]:
@@ -60,10 +65,14 @@ def _without_flags(words: list[str]) -> list[str]:
 
 def _program(words: list[str]) -> Command:
     if len(words) > 1 and words[0] == "-m":
+        if _LAUNCHING_MODULES.fullmatch(words[1]):
+            raise _launches(words[1])
         return Command("module", words[1], tuple(words[2:]))
     if not words or words[0].startswith("-"):
         what = f"{' '.join(words) or 'python'} names no program."
         raise UsageError(what, "Give a file or -m MODULE: autobatch search -- python train.py ARGS")
+    if Path(words[0]).name in _LAUNCHERS:  # python .venv/bin/torchrun
+        raise _launches(Path(words[0]).name)
     if not Path(words[0]).is_file():
         raise UsageError(f"There is no file {words[0]}.", "Name the script, as seen from the current folder.")
     return Command("file", words[0], tuple(words[1:]))

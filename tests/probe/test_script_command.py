@@ -24,6 +24,7 @@ def test_a_script_and_its_arguments_are_read(script):
 
 
 def test_a_module_is_read():
+    assert parse(["python", "-m", "accelerated.train"]).program == "accelerated.train"
     assert parse(["python", "-m", "pkg.train", "x"]) == Command("module", "pkg.train", ("x",))
 
 
@@ -36,6 +37,9 @@ def test_a_module_is_read():
         (["python", "missing.py"], "no file missing.py"),
         (["accelerate", "launch", "train.py"], "accelerate starts processes"),
         (["torchrun", "train.py"], "torchrun starts processes"),
+        (["python", ".venv/bin/torchrun", "train.py"], "torchrun starts processes"),
+        (["python", "-m", "torch.distributed.run", "train.py"], "torch.distributed.run starts processes"),
+        (["python", "-m", "accelerate.commands.launch", "train.py"], "accelerate.commands.launch starts processes"),
         (["/nowhere/bin/python", "train.py"], "autobatch runs under"),
     ],
 )
