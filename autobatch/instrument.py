@@ -36,6 +36,9 @@ class Probe(Protocol):
     def step(self, loss: Any = None) -> None:  # noqa: ANN401 - a tensor or a number
         """Say that an optimizer step is done; in a search the process ends here once the figures are steady."""
 
+    def close(self) -> None:
+        """Take note that the loop has come to its own end."""
+
 
 class Absent:
     """The probe outside a search."""
@@ -51,16 +54,31 @@ class Absent:
     def step(self, loss: Any = None) -> None:  # noqa: ANN401 - as Probe's
         """Do nothing."""
 
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_ACTIVE: list[Probe] = []
+
+
+def activate(probe: Probe) -> None:
+    """Make a probe that of this process."""
+    _ACTIVE.append(probe)
+
 
 @contextmanager
 def probe() -> Iterator[Probe]:
     """Measure a training loop where it runs in a search; do nothing elsewhere."""
-    folder = os.environ.get(FOLDER)
-    if folder is None:
-        yield Absent()
-        return
-    from autobatch.probe.script_loop import open_probe
-
-    found = open_probe(Path(folder))
+    found = _ACTIVE[-1] if _ACTIVE else _of_environment()
     yield found
     found.close()
+
+
+def _of_environment() -> Probe:
+    """Return the probe of a process that a script under test has started; none where nothing is tested."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return Absent()
+    from autobatch.probe.script_loop import open_probe
+
+    return open_probe(Path(folder))

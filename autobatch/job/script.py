@@ -72,7 +72,8 @@ def _check_batch(found: Found, workload: Workload, job: Job) -> None:
         raise UsageError(what, "Give it: --effective-batch N, or --effective-batch free.")
     if ACCUMULATION not in found.settings and workload.effective_batch is not None:
         what = f"The loop never asks for {ACCUMULATION}, so its effective batch cannot be held."
-        raise UsageError(what, f'Have it read p.setting("{ACCUMULATION}", 1), or give --effective-batch free.')
+        do = f'Have it step once in p.setting("{ACCUMULATION}", N) batches, or if N is 1 give --effective-batch free.'
+        raise UsageError(what, do)
 
 
 def _held(found: Found, wish: Wishes) -> Mapping[str, Scalar]:
@@ -81,5 +82,5 @@ def _held(found: Found, wish: Wishes) -> Mapping[str, Scalar]:
     if not found.workload.eval_samples and EVAL_BATCH not in wish.search:
         held[EVAL_BATCH] = found.settings.get(EVAL_BATCH, SETTINGS[EVAL_BATCH].default)
     absent = {name: setting.default for name, setting in SETTINGS.items() if setting.searched}
-    unasked = {**absent, **found.loader}
+    unasked = {**absent, **found.unasked}
     return {**held, **{name: value for name, value in unasked.items() if name not in found.settings}}

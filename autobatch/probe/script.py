@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from transformers import Trainer
 
 from autobatch.errors import UsageError
+from autobatch.instrument import activate
 from autobatch.probe import script_alone
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Meter, open_meter, prepare_environment
@@ -27,8 +28,8 @@ from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
 from autobatch.probe.script_data import has_own_loader, make_material
-from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory
-from autobatch.probe.script_loop import LoopProbe, activate
+from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory, say_shortly
+from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_observe import observe, untold
 from autobatch.probe.script_patch import Overlay, install, keep_metric, under_test
 from autobatch.probe.session import Session
@@ -62,10 +63,11 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     """Write down what was raised; of the script's own exceptions also whether it raises them without us too."""
     if (path / "outcome.json").exists():  # a process that the script forked was measured
         return OK
+    say_shortly(error)
     own, marks = its_own(error.__traceback__), {}
     if own is not None and not lacks_memory(error) and not isinstance(error, UsageError):
         error.__traceback__ = own
-        alone = script_alone.fails(path, error)
+        alone = script_alone.fails(path, error, probe.environment if probe is not None else ())
         if alone:
             error.add_note("It fails also without autobatch.")
         marks = {} if alone is None else {"fails_alone": alone}
@@ -93,14 +95,22 @@ def run(probe: ScriptProbe, command: Command) -> None:
     except SystemExit as end:
         _let_out(probe)
         if end.code not in (None, 0):
-            what = f"The script ended itself with exit status {end.code} before it trained."
-            raise UsageError(what, "Its last lines are in the probe's log; run it by itself.") from end
+            raise _ended_itself(end) from end
     _let_out(probe)
     if not (Path(request.folder) / "outcome.json").exists():
         what = "The script ended, and never trained by transformers.Trainer in its own process."
         raise UsageError(
             what, "Mark a loop of its own with autobatch.probe(); leave launchers that start processes out."
         )
+
+
+def _ended_itself(end: SystemExit) -> UsageError:
+    """Say how a script ended itself: with a status, or, as Python has it, with status 1 and what it said."""
+    if isinstance(end.code, int):
+        what = f"The script ended itself with exit status {end.code} before it trained."
+        return UsageError(what, "Its last lines are in the probe's log; run it by itself.")
+    what = f"The script ended itself before it trained, and said: {str(end.code).rstrip('.')}."
+    return UsageError(what, "Each probe runs it anew from its start: it has to bear what an earlier run left behind.")
 
 
 def _let_out(probe: ScriptProbe) -> None:

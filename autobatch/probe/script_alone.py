@@ -2,7 +2,8 @@
 
     python -m autobatch.probe.script_alone FOLDER
 
-Only where it writes is changed: left quite alone it would put checkpoints into the person's own folders.
+Only where it writes is changed: left quite alone it would put checkpoints into the person's own folders. For the same
+reason a loop of its own ends with those steps.
 """
 
 from __future__ import annotations
@@ -10,25 +11,50 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from autobatch.instrument import Absent, activate
 
 STEPS = 2
 PATIENCE_S = 90.0
 """What has not failed by then is taken for a script that does not."""
 
 
-def fails(folder: Path, error: BaseException) -> bool | None:
+class BriefLoop(Absent):
+    """What a loop gets that runs by itself: its own settings and batches, for a few steps."""
+
+    _steps = 0
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as Probe's
+        """End the process where those are done."""
+        self._steps += 1
+        if self._steps >= STEPS:
+            os._exit(0)
+
+    def close(self) -> None:
+        """End the process: what comes after the loop is not what failed."""
+        os._exit(0)
+
+
+def fails(folder: Path, error: BaseException, ours: Collection[str] = ()) -> bool | None:
     """Run a probe's script alone; tell whether it raises the same kind of exception.
+
+    Args:
+        folder: of the probe.
+        error: what it raised there.
+        ours: environment variables that say what is under test; it runs without.
 
     Returns:
         None where it took too long to tell.
 
     """
     command = [sys.executable, "-m", __name__, str(folder)]
+    own = {name: value for name, value in os.environ.items() if name not in ours}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL, env=own
         )
     except subprocess.TimeoutExpired:
         return None
@@ -59,6 +85,7 @@ def main(folder: str) -> None:
 
     request = ProbeRequest.from_json((Path(folder) / "request.json").read_text(encoding="utf-8"))
     os.environ.update(QUIET)
+    activate(BriefLoop())
     install(Overlay(elsewhere(Path(folder), request.device)), train)
     execute(parse(request.workload.script or ()))
 

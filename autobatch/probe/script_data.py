@@ -71,9 +71,12 @@ def indexable(dataset: Any) -> Any:  # noqa: ANN401 - whatever a script trains o
     """Return a data set whose samples have numbers: itself, the first of a stream, or nothing where unknown."""
     if dataset is None:
         return [None]
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not isinstance(dataset, Sized):
-        return list(islice(dataset, STREAMED))
-    return dataset
+    return dataset if is_numbered(dataset) else list(islice(dataset, STREAMED))
+
+
+def is_numbered(dataset: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether any sample of a data set can be had by its number."""
+    return hasattr(dataset, "__getitem__") and isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset)
 
 
 def _evaluation(request: ProbeRequest, trainer: Trainer, cost: Cost) -> Subset[Any]:

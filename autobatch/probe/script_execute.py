@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from autobatch.probe.script_command import Command
 
 QUIET = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "TOKENIZERS_PARALLELISM": "false"}
 """Trackers that a script starts by itself write nothing; tokenizers do not warn of forked workers."""
+
+_OF_A_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.\nOriginal Traceback")
 
 
 def execute(command: Command) -> None:
@@ -38,6 +41,20 @@ def its_own(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_globals.get("__name__") != "__main__":
         trace = trace.tb_next
     return trace
+
+
+def say_shortly(error: BaseException) -> None:
+    """Give what a worker raised its own message back: torch's is the worker's whole traceback, which becomes a note."""
+    caught = _OF_A_WORKER.match(said := str(error))
+    if caught is None or len(error.args) != 1:
+        return
+    # the name before the message may come with its module; in the last of several tracebacks it counts
+    own = re.match(rf"(?ms).*^(?:[\w.]+\.)?{caught[1]}(?:: (.*?))?\s*\Z", said)
+    if own is not None:
+        error.args = (
+            type(error.args[0])(own[1] or ""),
+        )  # torch has a string of its own, which KeyError does not quote
+        error.add_note(said.rstrip())
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -32,15 +32,18 @@ def facts(trainer: Trainer) -> dict[str, Any]:
     """Return what a Trainer is about to train, JSON-ready.
 
     Raises:
-        UsageError: its own loader makes batches of another size than it says.
+        UsageError: its own loader makes batches of another size than it says, or its data set is empty.
 
     """
     args, given = trainer.args, training_data(trainer)
     _check_batch(trainer)
     dataset = indexable(given)
+    if not len(dataset):
+        raise UsageError("The script's training data set is empty.", "Look at how it reads or filters its data.")
     source, target = lengths(dataset)
     return {
         "settings": settings_of(trainer),
+        "unasked": optimizer_of(trainer) if has_own_optimizer(trainer) else {},
         **extent(args, _size(given)),
         "eval_samples": _size(trainer.eval_dataset),
         "recipe": {name: _plain(getattr(args, name)) for name in RECIPE},
@@ -90,12 +93,22 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
     by_length = getattr(args, "group_by_length", False) or _plain(getattr(args, s.SAMPLING, "")) == "group_by_length"
     return {
         **found,
+        **({} if has_own_optimizer(trainer) else optimizer_of(trainer)),
         s.PREFETCH: args.dataloader_prefetch_factor or s.SETTINGS[s.PREFETCH].default,
-        s.OPTIM: str(_plain(args.optim)),
         s.PRECISION: precision,
         s.CHECKPOINTING: bool(checkpointing),
         s.SAMPLING: "group_by_length" if by_length else "random",
     }
+
+
+def has_own_optimizer(trainer: Trainer) -> bool:
+    """Tell whether a Trainer was given an optimizer, so that its arguments do not choose one."""
+    return trainer.optimizer is not None or getattr(trainer, "optimizer_cls_and_kwargs", None) is not None
+
+
+def optimizer_of(trainer: Trainer) -> dict[str, s.Scalar]:
+    """Return the optimizer that the arguments name, whether it is used or not."""
+    return {s.OPTIM: str(_plain(trainer.args.optim))}
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from typing import Any, NoReturn
 from transformers import Trainer
 
 from autobatch.errors import AutobatchError, UsageError
+from autobatch.instrument import activate
 from autobatch.isolation.proc import die_with_parent
 from autobatch.probe.device import show_alone
 from autobatch.probe.outcome import replace
 from autobatch.probe.script_command import parse
 from autobatch.probe.script_execute import QUIET, end_process, execute, its_own
 from autobatch.probe.script_facts import facts
-from autobatch.probe.script_loop import Look, activate
+from autobatch.probe.script_loop_look import Look
 from autobatch.probe.script_patch import Overlay, elsewhere, install
 from autobatch.probe.script_process import LOG
 
@@ -64,7 +65,8 @@ def main(folder: str) -> None:
     except Exception as error:  # noqa: BLE001 - whatever the script raises is told
         # the first frame is ours, and by `python -m` it looks like a script's
         error.__traceback__ = its_own(error.__traceback__ and error.__traceback__.tb_next)
-        _fail(path, _READS_INPUT if stdin.was_read else None, error)
+        ours = error if isinstance(error, AutobatchError) else None
+        _fail(path, _READS_INPUT if stdin.was_read else ours, error)
 
 
 class NoInput(io.RawIOBase):

@@ -32,8 +32,9 @@ class Found:
     workload: Workload
     settings: Mapping[str, Scalar]
     """Its own settings, those that it has: to search any other would change nothing."""
-    loader: Mapping[str, Scalar] = field(default_factory=dict)
-    """What a loop's DataLoader was made with, as far as that is known."""
+    unasked: Mapping[str, Scalar] = field(default_factory=dict)
+    """Of the settings that it takes from nobody, those known: what a loop's DataLoader was made with, or what a
+    Trainer's arguments say though it was given an optimizer."""
 
     @property
     def held(self) -> dict[str, Scalar]:
@@ -133,7 +134,7 @@ def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
         recipe=facts.get("recipe", {}),
         script=tuple(script),
     )
-    return Found(workload, settings, facts.get("loader", {}))
+    return Found(workload, settings, facts.get("unasked", {}))
 
 
 def _adapter(facts: Mapping[str, Any] | None) -> Lora:

@@ -298,12 +298,22 @@ Stubborn(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Samp
     assert not list(done.folder.rglob("checkpoint-*"))
 
 
+def test_what_a_worker_raised_is_said_by_its_own_message(run):
+    source = TRAIN.replace("longest = max", "samples[0]['answers']; longest = max")
+
+    error = run(source + PLAIN, dataloader_num_workers=1).outcome["error"]
+
+    assert (error["type"], error["message"]) == ("KeyError", "'answers'")
+    assert "Original Traceback" in error["traceback"]
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
         ("x = 1\n", "never trained"),
         ("import sys\nsys.exit(3)\n", "exit status 3"),
         ("import sys\nsys.exit()\n", "never trained"),
+        ("import sys\nsys.exit('no data.')\n", "before it trained, and said: no data."),
         ("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'])\n", "never trained"),
     ],
 )
@@ -393,3 +403,82 @@ def test_a_setting_that_does_not_exist_is_said(run):
     done = run("import autobatch\nwith autobatch.probe() as p:\n    p.setting('batch', 1)\n")
 
     assert "no setting 'batch'" in done.outcome["error"]["message"]
+
+
+LOOP = """
+import sys, torch, autobatch
+from torch.utils.data import DataLoader, IterableDataset
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(64))
+
+with autobatch.probe() as p:
+    size, steps = p.setting("per_device_train_batch_size", 3), p.setting("gradient_accumulation_steps", 1)
+    for number, batch in enumerate(p.batches(LOADER), 1):
+        BODY
+        if number % steps == 0:
+            p.step()
+print("after", flush=True)
+"""
+
+
+def loop(loader="DataLoader(range(64), batch_size=size)", body="pass"):
+    return LOOP.replace("LOADER", loader).replace("BODY", body)
+
+
+def test_a_loop_that_fails_only_under_test_is_told_apart(run, tmp_path):
+    trace = f"open({str(tmp_path / 'alone.txt')!r}, 'a').write('.' if size == 3 else '')"
+
+    done = run(loop(body=f"{trace}; assert len(batch) == 3"))
+
+    assert done.outcome["error"]["type"] == "AssertionError"
+    assert done.outcome["flags"] == {"fails_alone": False}
+    assert (tmp_path / "alone.txt").read_text() == ".."  # it goes no further than it must
+
+
+def test_a_loop_that_fails_by_itself_too_is_said(run):
+    assert run(loop(body="1 / 0")).outcome["flags"] == {"fails_alone": True}
+
+
+@pytest.mark.parametrize(
+    "loader", ["DataLoader(Stream(), batch_size=size)", "DataLoader(range(64), batch_size=None)", "iter(range(30))"]
+)
+def test_a_loop_of_batches_whose_longest_is_unknown_is_measured(run, loader):
+    done = run(loop(loader))
+
+    assert done.outcome["status"] == "ok", done.log
+    assert done.outcome["flags"]["worst_case_unknown"] is True
+    assert "after" not in done.log
+
+
+def test_an_iterator_too_short_to_be_timed_is_said(run):
+    error = run(loop("iter(range(9))")).outcome["error"]
+
+    assert error["message"] == "The loop ended after 4 steps, and 6 are needed to time it."
+    assert "iterated again" in error["do"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (loop("DataLoader(range(64), batch_size=3)"), "makes batches of 3 when per_device_train_batch_size is 4"),
+        (loop(body="steps = 3"), "takes 3 batches to a step when gradient_accumulation_steps is 2"),
+        (loop(body="continue"), "took 100 batches without a call of p.step()"),
+        (loop("[]"), "The loader makes no batch."),
+    ],
+)
+def test_a_loop_that_does_not_do_as_it_is_told_is_said(run, source, said):
+    assert said in run(source).outcome["error"]["message"]
+
+
+def test_samples_are_counted_as_they_are_drawn(run):
+    body = """
+        if number > 4 and number % 3 == 0:
+            p.step()
+        if number > 4:
+            continue
+"""
+    found = run(loop(body=body)).outcome["measurements"]
+
+    assert found["samples_per_s"] * found["step_s"] == pytest.approx(3 * 4)

@@ -73,6 +73,35 @@ def test_the_workload_is_what_the_script_is_about_to_train(script, tmp_path):
     assert type(workload).from_dict(workload.to_dict()) == workload
 
 
+def test_an_optimizer_of_its_own_is_no_setting(script):
+    own = "optimizers=(torch.optim.SGD(model.parameters(), lr=0.1), None), train_dataset"
+
+    found = look(script(TRAIN.replace("train_dataset", own)), "cpu")
+
+    assert "optim" not in found.settings
+    assert found.unasked == {"optim": "adamw_torch_fused"}
+
+
+def test_data_without_samples_are_said(script, capsys):
+    with pytest.raises(UsageError, match="training data set is empty"):
+        look(script(TRAIN.replace("return 50", "return 0")), "cpu")
+
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_loop_whose_loader_makes_batches_of_another_size_is_refused(script):
+    source = """
+import autobatch
+from torch.utils.data import DataLoader
+with autobatch.probe() as p:
+    p.setting("per_device_train_batch_size", 6)
+    for batch in p.batches(DataLoader([1, 2], batch_size=2)):
+        p.step()
+"""
+    with pytest.raises(UsageError, match="makes batches of 2 when per_device_train_batch_size is 6"):
+        look(script(source), "cpu")
+
+
 def test_a_loop_of_its_own_tells_its_settings(script):
     source = """
 import autobatch
@@ -91,12 +120,12 @@ import autobatch
 from torch.utils.data import DataLoader
 with autobatch.probe() as p:
     p.setting("per_device_train_batch_size", 6)
-    for batch in p.batches(DataLoader([1, 2], num_workers=1)):
+    for batch in p.batches(DataLoader([1, 2], batch_size=6, num_workers=1)):
         p.step()
 """
     found = look(script(source), "cpu")
 
-    assert found.loader == {
+    assert found.unasked == {
         "dataloader_num_workers": 1,
         "dataloader_prefetch_factor": 2,
         "dataloader_pin_memory": False,

@@ -1,0 +1,112 @@
+"""The batches of a training loop of a person's own: drawn from its loader, counted and checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from transformers.trainer_pt_utils import find_batch_size
+
+from autobatch.errors import UsageError
+from autobatch.settings import ACCUMULATION, MICRO_BATCH
+
+UNSTEPPED = 100
+"""Batches without a step, after which none is expected any more; or four times what a step should take."""
+T = TypeVar("T")
+
+
+@dataclass
+class Drawing:
+    """What a loop draws, and how long it waits for that."""
+
+    accumulation: int
+    """Batches to a step, if the loop does as it is told."""
+    wait_s: float = 0.0
+    total: int = 0
+    _stepped: int = 0
+    """Batches drawn when the last step was done."""
+
+    def over_and_over(self, loader: Iterable[T]) -> Iterator[T]:
+        """Yield a loader's batches, pass after pass, until a pass has none: an iterator has but one.
+
+        Raises:
+            UsageError: it has none at all, or its batches are of another size than is under test.
+
+        """
+        found = True
+        while found:
+            found = False
+            for batch in self._timed(loader):
+                found = True
+                yield batch
+
+    def _timed(self, loader: Iterable[T]) -> Iterator[T]:
+        batches = iter(loader)
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.wait_s += time.perf_counter() - start
+            yield batch
+
+    def counted(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield batches for as long as steps are made of them.
+
+        Raises:
+            UsageError: none has been for long.
+
+        """
+        for batch in batches:
+            if self.total - self._stepped >= max(UNSTEPPED, 4 * self.accumulation):
+                what = f"The loop took {self.total - self._stepped} batches without a call of p.step()."
+                do = f'Call it after every optimizer step, each of p.setting("{ACCUMULATION}", 1) batches.'
+                raise UsageError(what, do)
+            self.total += 1
+            yield batch
+
+    def step(self) -> int:
+        """Return the batches drawn since the step before."""
+        taken, self._stepped = self.total - self._stepped, self.total
+        return taken
+
+    def check(self, taken: int) -> None:
+        """Refuse a loop that accumulates as it likes; one that draws none by us may do so.
+
+        Raises:
+            UsageError: a step took other batches than it should.
+
+        """
+        if taken not in (0, self.accumulation):
+            what = f"The loop takes {taken} batches to a step when {ACCUMULATION} is {self.accumulation}."
+            raise UsageError(what, f'Have it take p.setting("{ACCUMULATION}", {taken}) batches to a step.')
+
+
+def check_size(loader: object, first: object, expected: int) -> None:
+    """Refuse a loader that makes batches of its own size: whatever was measured would be of that.
+
+    Batches alone do not tell: packed, or with time before samples, they have another size than their number of samples.
+
+    Args:
+        loader: of the loop.
+        first: its first batch.
+        expected: samples in a batch, if the loop does as it is told.
+
+    Raises:
+        UsageError: neither the loader nor the batch has that size.
+
+    """
+    said = size_of(loader)
+    if said is not None and expected not in (said, find_batch_size(first)):
+        what = f"The loop's loader makes batches of {said} when {MICRO_BATCH} is {expected}."
+        raise UsageError(what, f'Have it read batch_size=p.setting("{MICRO_BATCH}", {said}).')
+
+
+def size_of(loader: Any) -> int | None:  # noqa: ANN401 - whatever a loop draws from
+    """Return the samples in a batch of a DataLoader; None where it does not tell."""
+    sampler = getattr(loader, "batch_sampler", None)
+    found = getattr(loader, "batch_size", None) or getattr(sampler, "batch_size", None)
+    return found if isinstance(found, int) else None

@@ -1,0 +1,57 @@
+"""What a training loop of a person's own says of itself before it begins, behind `autobatch.probe()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
+
+from autobatch.probe.script_batches import check_size, size_of
+from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Scalar
+
+T = TypeVar("T")
+
+
+class Look:
+    """Stands in for a probe while a script is only looked at: the loop keeps its own settings, and tells them.
+
+    Args:
+        tell: takes what is known when the loop begins, and ends the process.
+
+    """
+
+    def __init__(self, tell: Callable[[dict[str, Any]], NoReturn]) -> None:
+        self._tell = tell
+        self._settings: dict[str, Scalar] = {}
+
+    def setting(self, name: str, default: Scalar) -> Scalar:
+        """Note and return the loop's own value."""
+        self._settings[name] = default
+        return default
+
+    def batches(self, loader: Iterable[T]) -> Iterable[T]:
+        """Tell what is known: the loop is about to begin.
+
+        Raises:
+            UsageError: its loader makes batches of another size than it says.
+
+        """
+        expected = self._settings.get(MICRO_BATCH)
+        if expected is not None and size_of(loader) not in (None, expected):
+            check_size(loader, next(iter(loader), None), int(expected))
+        dataset: Any = getattr(loader, "dataset", None)
+        size = len(dataset) if hasattr(dataset, "__len__") else 0
+        self._tell({"settings": self._settings, "train_samples": size, "unasked": loader_facts(loader)})
+
+    def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as the probe's
+        """Tell what is known: the loop has begun."""
+        self._tell({"settings": self._settings})
+
+    def close(self) -> None:
+        """Do nothing: a loop that made no step is found out by its silence."""
+
+
+def loader_facts(loader: object) -> dict[str, Scalar]:
+    """Return what a DataLoader was made with, by the names of the settings; what it does not tell is left out."""
+    names = {WORKERS: "num_workers", PREFETCH: "prefetch_factor", PIN_MEMORY: "pin_memory"}
+    found = {name: getattr(loader, attribute, None) for name, attribute in names.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int)}
