@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from autobatch.errors import UsageError
+from autobatch.errors import MachineError, UsageError
 from autobatch.safe_files import read_text
 
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -83,6 +85,7 @@ def write(path: Path, text: str) -> None:
 
     Raises:
         UsageError: the folder is not there or cannot be written, or the path is none to write (`refuse_unwritable`).
+        MachineError: the disk is full or fails.
 
     """
     with said_of(path):
@@ -115,12 +118,15 @@ def said_of(path: Path) -> Iterator[None]:
 
     Raises:
         UsageError: `path` cannot be written.
+        MachineError: its disk is full or fails.
 
     """
     try:
         yield
     except (OSError, ValueError) as error:  # the second of a null byte
         what = f"Cannot write {path}: {getattr(error, 'strerror', None) or error}."
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise MachineError(what, "Free some space, or name a file on another disk; nothing was changed.") from error
         raise UsageError(what, "Name a file in a folder that is there and can be written.") from error
 
 
