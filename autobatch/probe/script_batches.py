@@ -29,12 +29,7 @@ class Drawing:
     """Batches drawn when the last step was done."""
 
     def over_and_over(self, loader: Iterable[T]) -> Iterator[T]:
-        """Yield a loader's batches, pass after pass, until a pass has none: an iterator has but one.
-
-        Raises:
-            UsageError: it has none at all, or its batches are of another size than is under test.
-
-        """
+        """Yield a loader's batches, pass after pass, until a pass has none: an iterator has but one."""
         found = True
         while found:
             found = False
