@@ -169,7 +169,11 @@ class FirstStage:
         last = self.desk.facts[self._start :][-LARGEST_ODD_FAILURES:]
         if last and last[-1].verdict.kind in ENDING:
             return last[-1].verdict.hint
-        if any(fact.ok for fact in self.desk.facts) or len(last) < LARGEST_ODD_FAILURES:
+        if any(fact.ok for fact in self.desk.facts):
+            return ""
+        if last and "fails_alone" in last[-1].verdict.flags:
+            return last[-1].verdict.hint
+        if len(last) < LARGEST_ODD_FAILURES:
             return ""
         odd = not any(too_large(fact, self.desk.space, self.desk.limits) for fact in last)
         return f"probes fail for another reason than the card's memory: {last[-1].verdict.kind}" if odd else ""

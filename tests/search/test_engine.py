@@ -195,6 +195,13 @@ def test_a_fault_that_is_no_settings_ends_the_search(search, world):
     assert "user_error" in result.stopped
 
 
+def test_a_script_that_fails_by_itself_is_not_tried_again(search, world):
+    world.script = lambda _: Verdict(Kind.USER_ERROR, duration_s=1.0, flags=("fails_alone",))
+    result = search().run()
+    assert len(world.tried) == 1
+    assert result.stopped.endswith("It fails also without autobatch.")
+
+
 def test_a_lost_gpu_ends_the_search_at_once(search, world):
     world.script = lambda _: Verdict(Kind.GPU_LOST, duration_s=1.0)
     search().run()
