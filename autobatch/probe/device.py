@@ -40,6 +40,8 @@ def show_alone(device: str) -> None:
     """Hide every card but this one: it is `cuda:0` then, and the Trainer does not spread the batch over others."""
     kind, _, index = device.partition(":")
     if kind == "cuda":
+        # CUDA's own order has the fastest card first; NVML's, by which it is locked and watched, is that of the bus
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         shown = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = shown[int(index or 0)] if shown else index or "0"
 

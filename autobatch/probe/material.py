@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -69,11 +71,27 @@ def make_material(request: ProbeRequest, model: nn.Module) -> Material:
     )
 
 
-def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> Order:
-    """Return the order of a probe's samples, of these source and target lengths."""
+def arrange(
+    request: ProbeRequest,
+    lengths: tuple[NDArray[np.int64], NDArray[np.int64]],
+    cost: Cost,
+    *,
+    sampler: Iterable[int] | None = None,
+    pads: bool = True,
+) -> Order:
+    """Return the order of a probe's samples.
+
+    Args:
+        request: the probe.
+        lengths: source and target tokens of every sample.
+        cost: of a micro-batch.
+        sampler: of the training, where it is not the library's.
+        pads: whether the collator pads samples, or joins them.
+
+    """
     workload = request.workload
     order = make_order(
-        drawn(request, lengths[0]),
+        drawn(request, lengths[0]) if sampler is None else first_of(sampler),
         lengths,
         cost,
         micro_batch=request.configuration.micro_batch,
@@ -81,6 +99,7 @@ def arrange(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.
         typical_steps=typical_steps(request),
         samples=workload.epochs * (workload.train_samples or len(lengths[0])) / processes(request),
         evaluates=evaluates(request),
+        pads=pads,
     )
     return mixed(order, order.typical_from + FEWEST_REPEATED) if repeats_soon(request) else order
 
@@ -115,7 +134,17 @@ def drawn(request: ProbeRequest, source: NDArray[np.int64]) -> NDArray[np.int64]
     return np.fromiter(RandomSampler(range(len(source)), num_samples=DRAWN_SAMPLES, generator=generator), np.int64)
 
 
-def evaluated(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost) -> list[int]:
+def first_of(sampler: Iterable[int]) -> NDArray[np.int64]:
+    """Return the samples of some epochs, or the first of a long one, that a sampler draws."""
+    found: list[int] = []
+    while epoch := list(islice(sampler, DRAWN_SAMPLES - len(found))):
+        found += epoch
+    return np.array(found, np.int64)
+
+
+def evaluated(
+    request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost, *, pads: bool = True
+) -> list[int]:
     """Return the samples to evaluate: a batch of the longest, then typical ones."""
     size = int(request.configuration[s.EVAL_BATCH])
     batches = GENERATED_BATCHES if request.workload.generation else EVAL_BATCHES
@@ -123,4 +152,4 @@ def evaluated(request: ProbeRequest, lengths: tuple[NDArray[np.int64], NDArray[n
         batches = INFERENCE_BATCHES
     rng = np.random.default_rng(request.seed)
     rest = rng.integers(0, len(lengths[0]), size * batches)
-    return [*longest_batch(*lengths, cost, size), *(int(i) for i in rest)]
+    return [*longest_batch(*lengths, cost, size, pads=pads), *(int(i) for i in rest)]

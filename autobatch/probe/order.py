@@ -73,12 +73,17 @@ class Order:
         )
 
 
-def longest_batch(source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int) -> list[int]:
+def longest_batch(
+    source: NDArray[np.int64], target: NDArray[np.int64], cost: Cost, size: int, *, pads: bool = True
+) -> list[int]:
     """Return the samples of the micro-batch that pads to the most: the longest source and the longest target.
 
     The others are short, as they would be: padding brings a mask, with which attention keeps more than without one. A
-    micro-batch of one sample can hold only one of the longest: the costliest sample.
+    micro-batch of one sample can hold only one of the longest: the costliest sample. Where samples are joined and not
+    padded, it is the costliest samples.
     """
+    if not pads:
+        return [int(i) for i in np.resize(np.argsort(-cost.of(source, target), kind="stable")[:size], size)]
     if size == 1:
         return [int(np.argmax(cost.of(source, target)))]
     both = [int(np.argmax(source)), int(np.argmax(target))] if target.any() else [int(np.argmax(source))]
@@ -105,6 +110,19 @@ def padded_lengths(
 def micro_batch_costs(padded: NDArray[np.int64], cost: Cost, size: int) -> NDArray[np.float64]:
     """Return the cost of micro-batches of these padded lengths."""
     return cost.of(padded[:, 0], padded[:, 1]) * size
+
+
+def shapes(
+    drawn: NDArray[np.int64], lengths: tuple[NDArray[np.int64], NDArray[np.int64]], cost: Cost, size: int, *, pads: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return lengths and cost of every full micro-batch of samples drawn; one that is joined has the sum of both."""
+    if pads:
+        padded = padded_lengths(drawn, *lengths, size)
+        return padded, micro_batch_costs(padded, cost, size)
+    batches = drawn[: len(drawn) // size * size].reshape(-1, size)
+    joined = np.stack([each[batches].sum(axis=1) for each in lengths], axis=1)
+    # attention stays within a sample
+    return joined, cost.of(*lengths)[batches].sum(axis=1)
 
 
 def balanced(count: int) -> list[int]:
@@ -138,6 +156,7 @@ def make_order(
     typical_steps: int,
     samples: float,
     evaluates: bool = False,
+    pads: bool = True,
 ) -> Order:
     """Arrange a probe: a step on short micro-batches, one on the longest, then typical ones.
 
@@ -151,14 +170,14 @@ def make_order(
         samples: that the whole training takes, all epochs together.
         evaluates: whether there is an evaluation before the typical ones: it leaves the allocator's cache empty, and
             the longest micro-batch, not timed, fills it again, as it is in a training that has met many lengths.
+        pads: whether the collator pads samples; else it joins them, and a micro-batch is as long as all of them.
 
     """
     source, target = lengths
     if len(drawn) < micro_batch:
         drawn = np.resize(drawn, micro_batch)
-    padded = padded_lengths(drawn, source, target, micro_batch)
-    costs = micro_batch_costs(padded, cost, micro_batch)
-    longest = longest_batch(source, target, cost, micro_batch)
+    padded, costs = shapes(drawn, lengths, cost, micro_batch, pads=pads)
+    longest = longest_batch(source, target, cost, micro_batch, pads=pads)
     worst = min(WORST_MICRO_STEPS, accumulation)
     again = min(int(evaluates), accumulation * typical_steps)
     chosen = typical(costs, accumulation * typical_steps + accumulation - worst - again)
@@ -168,10 +187,10 @@ def make_order(
     others = [batches[i].tolist() for i in chosen]
     plan += others[: accumulation - worst] + [longest] * again + others[accumulation - worst :]
     indices = np.array(plan).reshape(-1)
-    planned = padded_lengths(indices, source, target, micro_batch)
+    planned, planned_costs = shapes(indices, lengths, cost, micro_batch, pads=pads)
     return Order(
         tuple(indices.tolist()),
-        tuple(micro_batch_costs(planned, cost, micro_batch).tolist()),
+        tuple(planned_costs.tolist()),
         float(costs.mean()),
         tuple(longest),
         typical_from=2 * accumulation + again,

@@ -255,6 +255,8 @@ def main() -> None:
     parser.add_argument("--run", metavar="FOLDER")
     parser.add_argument("--entry", default=ENTRY)
     options = parser.parse_args()
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the present folder, by `-m`: what lies there is not what a library means to import
     if options.run:
         faulthandler.enable()
         _leave(run_entry(options.run, options.entry))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler, SequentialSampler
+from torch.utils.data import Dataset, IterableDataset, Sampler, SequentialSampler
 from transformers import Seq2SeqTrainer, Trainer
 
 from autobatch.probe.device import Meter
@@ -67,6 +67,16 @@ class Observed(Trainer):  # type: ignore[misc] # transformers is not typed
         items = self._get_num_items_in_batch([batch], self.args.device)
         super().training_step(self.model_wrapped, batch, items)
         self.model_wrapped.zero_grad()
+
+
+def own_sampler(trainer: Trainer) -> Iterable[int] | None:
+    """Return the sampler that a script's class of Trainer makes; None where it leaves that to the library."""
+    if getattr(trainer._get_train_sampler, "__func__", None) is Trainer._get_train_sampler:  # noqa: SLF001 - no public way
+        return None
+    if trainer.train_dataset is None or isinstance(trainer.train_dataset, IterableDataset):
+        return None  # nobody is asked for one
+    sampler: Iterable[int] | None = trainer._get_train_sampler(trainer.train_dataset)  # noqa: SLF001 - the same
+    return sampler
 
 
 class ObservedSeq2Seq(Observed, Seq2SeqTrainer):  # type: ignore[misc] # transformers is not typed

@@ -33,9 +33,12 @@ def test_one_card_is_left_visible(visible, device, left, request_of, monkeypatch
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+
     prepare_environment(request_of(device))
 
     assert os.environ["CUDA_VISIBLE_DEVICES"] == left
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_both_names_of_the_allocators_settings_agree(request_of, monkeypatch):

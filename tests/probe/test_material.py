@@ -1,12 +1,13 @@
 """The order in which training meets its samples, over enough epochs to know what they cost."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from autobatch.probe.material import arrange, drawn
+from autobatch.probe.material import arrange, drawn, first_of
 from autobatch.probe.newness import first_seen
 from autobatch.probe.order import DRAWN_SAMPLES, Cost, make_order
 from autobatch.probe.schedule import FEWEST_REPEATED
@@ -27,6 +28,14 @@ def order_of(workload):
 def test_a_small_set_is_drawn_for_many_epochs(order_of, sampling):
     counts = Counter(order_of(range(1, 101), train_sampling_strategy=sampling).tolist())
     assert set(counts.values()) == {DRAWN_SAMPLES // 100}
+
+
+def test_a_sampler_of_a_scripts_own_draws_as_it_does(arranged):
+    order = arranged("probe", "cpu", EXPANDABLE, sampler=[7, 8, 9, 10])
+
+    assert set(order.indices[order.typical_from * 4 :]) == {7, 8, 9, 10}
+    assert first_of(range(10)).tolist() == [*range(10)] * (DRAWN_SAMPLES // 10)
+    assert len(first_of(itertools.count())) == DRAWN_SAMPLES
 
 
 @pytest.mark.parametrize("sampling", ["random", "group_by_length"])
@@ -58,11 +67,11 @@ def arranged(workload):
     lengths = rng.integers(10, 500, 1000), rng.integers(5, 100, 1000)
     long = replace(workload("bart"), train_samples=1000, epochs=2.0)
 
-    def make(purpose, device, allocator, devices=1):
+    def make(purpose, device, allocator, devices=1, **options):
         configuration = Configuration(pytorch_alloc_conf=allocator, per_device_train_batch_size=4)
         asked = replace(long, effective_batch=4 * devices)
         request = ProbeRequest(asked, configuration, Plan(purpose), Limits(), device, "/nowhere")
-        return arrange(request, lengths, Cost(1.0, 1.0))
+        return arrange(request, lengths, Cost(1.0, 1.0), **options)
 
     return make
 

@@ -12,7 +12,9 @@ RNG = np.random.default_rng(0)
 SOURCE, TARGET = RNG.integers(10, 200, 1000), RNG.integers(5, 50, 1000)
 
 
-def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGET, samples=1000.0, evaluates=False):
+def make(
+    micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGET, samples=1000.0, evaluates=False, **options
+):
     drawn = np.random.default_rng(1).permutation(len(source))
     return make_order(
         drawn,
@@ -23,6 +25,7 @@ def make(micro_batch=4, accumulation=2, steps=10, *, source=SOURCE, target=TARGE
         typical_steps=steps,
         samples=samples,
         evaluates=evaluates,
+        **options,
     )
 
 
@@ -61,6 +64,18 @@ def test_the_others_of_the_longest_batch_are_padded():
     source, none = np.array([10, 80, 20, 30]), np.zeros(4, np.int64)
 
     assert sorted(source[longest_batch(source, none, COST, 3)]) == [20, 20, 80]
+
+
+def test_where_samples_are_joined_their_sum_counts():
+    order = make(micro_batch=4, accumulation=2, pads=False)
+    each = COST.of(SOURCE, TARGET)
+    batches = np.array(order.indices).reshape(-1, 4)
+
+    assert sorted(order.longest) == sorted(np.argsort(-each, kind="stable")[:4].tolist())
+    assert order.costs == pytest.approx(each[batches].sum(axis=1))
+    assert max(order.costs) == order.costs[2]
+    assert order.padded[0][0] == SOURCE[batches[0]].sum()
+    assert len(longest_batch(np.array([5, 6]), np.array([0, 0]), COST, 5, pads=False)) == 5
 
 
 def test_the_longest_sample_stands_alone_by_its_cost():

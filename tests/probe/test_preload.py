@@ -74,6 +74,21 @@ def test_forks_leave_no_descriptors_or_memory_behind(parent, tmp_path):
     assert held() == before
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_what_lies_in_the_present_folder_is_no_library(tmp_path, monkeypatch, bare):
+    (tmp_path / "tokenizers.py").write_text("raise AssertionError('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    parent = PreloadedParent(tmp_path, bare=bare)
+    try:
+        parent.ensure()
+        assert parent.facts["missing"] == {}
+        parent.go(parent.fork({"folder": str(tmp_path), "entry": "tokenizers:Tokenizer", "environment": {}}))
+        parent.wait(60)
+    finally:
+        parent.close()
+    assert "the wrong one" not in (tmp_path / "log.txt").read_text()
+
+
 def test_an_entry_point_that_is_not_there_fails_with_its_traceback(tmp_path, capsys):
     assert preload.run_entry(str(tmp_path), "no.such:main") == 1
     assert "ModuleNotFoundError" in capsys.readouterr().err
