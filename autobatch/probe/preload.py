@@ -256,7 +256,8 @@ def main() -> None:
     parser.add_argument("--entry", default=ENTRY)
     options = parser.parse_args()
     if not sys.flags.safe_path:
-        del sys.path[0]  # the present folder, by `-m`: what lies there is not what a library means to import
+        # the present folder, by `-m`: an entry may lie there, but nothing that is imported instead of a library
+        sys.path.append(sys.path.pop(0))
     if options.run:
         faulthandler.enable()
         _leave(run_entry(options.run, options.entry))
