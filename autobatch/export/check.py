@@ -13,6 +13,7 @@ from autobatch.machine.differences import Difference
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.machine.gpus import GpuUnavailableError
 from autobatch.review import words
+from autobatch.store.lock import CPU, GpuLock
 from autobatch.workload.spec import Data, Lengths, Model, Workload
 
 _ABSENT = "absent"
@@ -36,7 +37,7 @@ def differences(frozen: Frozen, device: str | None = None) -> list[Difference]:
 
     Raises:
         UsageError: the device is written in another way, or the file's machine is none.
-        MachineError: the machine cannot be read, or has no such device.
+        MachineError: the machine cannot be read, has no such device, or a search is at work on a script's.
 
     """
     found = [*_of_file(frozen), *_of_machine(frozen, device), *_of_model(frozen.workload.model)]
@@ -119,8 +120,10 @@ def _of_script(was: Workload, device: str) -> Iterator[Difference]:
 
     assert was.script is not None
     command = " ".join(was.script)
+    gpu = fingerprint.read(device).gpu
     try:
-        now = look(was.script, device).workload
+        with GpuLock(gpu.uuid if gpu else CPU):  # it loads its model onto the card
+            now = look(was.script, device).workload
     except _UNREADABLE as error:
         why = "The script cannot be run as it was: call this from the folder it was searched in."
         yield Difference("script", command, str(error), matters=True, why=why)

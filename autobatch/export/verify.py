@@ -13,6 +13,7 @@ from autobatch.machine.gpus import open_device
 from autobatch.probe import script_command
 from autobatch.request import NullJournal, Plan, Runner
 from autobatch.review import words
+from autobatch.store.lock import CPU, GpuLock
 from autobatch.units import format_bytes
 from autobatch.verdict import Measurements, Verdict
 
@@ -70,7 +71,7 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
         device: None: the one it was frozen on.
 
     Raises:
-        MachineError: the device is not there.
+        MachineError: the device is not there, or a search is at work on it.
 
     """
     chosen = frozen.chosen
@@ -78,6 +79,7 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
     gpu = fingerprint.read(where).gpu
     card = open_device(gpu.uuid) if gpu else None
     with (
+        GpuLock(gpu.uuid if gpu else CPU) as lock,
         tempfile.TemporaryDirectory(prefix="autobatch-") as folder,
         ProbeRunner(
             chosen.workload,
@@ -86,6 +88,7 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
             work_dir=folder,
             gpu=card,
             entry=script_command.ENTRY if chosen.workload.script else ENTRY,
+            keep_open=(lock.fileno(),),
         ) as runner,
     ):
         return run(frozen, runner, seconds)

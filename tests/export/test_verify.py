@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from autobatch.export.frozen import load, save
-from autobatch.export.verify import report, run
+from autobatch.export.verify import report, run, verify
+from autobatch.store.lock import CPU, FOLDER_VARIABLE, GpuLock, InUseError
 from autobatch.verdict import Kind, Measurements, Verdict
 
 
@@ -88,3 +89,9 @@ def test_bytes_are_said_as_people_write_them(frozen):
 
     assert "device_peak_used_bytes: promised 18.0 GiB, now 18.0 GiB (+0.0%), holds" in said
     assert "step_s: promised 0.5, now 0.5" in said
+
+
+def test_it_does_not_run_beside_a_search(frozen, tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "locks"))
+    with GpuLock(CPU), pytest.raises(InUseError):
+        verify(frozen, 60.0, "cpu")
