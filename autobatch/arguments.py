@@ -78,10 +78,9 @@ def _precision(configuration: Mapping[str, s.Scalar], device_kind: DeviceKind) -
 
 
 def _checkpointing(configuration: Mapping[str, s.Scalar], version: tuple[int, int]) -> dict[str, Any]:
+    # how it is done is left to the script, and to the library where that says nothing: without re-entering, since 5.2
     name = "activation_checkpointing" if version >= ACTIVATION_CHECKPOINTING_SINCE else s.CHECKPOINTING
-    if not configuration[s.CHECKPOINTING]:
-        return {name: False}
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+    return {name: bool(configuration[s.CHECKPOINTING])}
 
 
 def _sampling(configuration: Mapping[str, s.Scalar], version: tuple[int, int]) -> dict[str, Any]:
