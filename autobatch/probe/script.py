@@ -27,7 +27,7 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
-from autobatch.probe.script_data import has_own_loader, make_material
+from autobatch.probe.script_data import comes_as_it_comes, make_material
 from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory, say_shortly
 from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_observe import observe, untold
@@ -52,8 +52,8 @@ def main(folder: str) -> int:
     probe = None
     try:
         request = ProbeRequest.from_json((path / "request.json").read_text(encoding="utf-8"))
-        probe = ScriptProbe(request, progress)
-        run(probe, parse(request.workload.script or ()))
+        probe = ScriptProbe(request, parse(request.workload.script or ()), progress)
+        run(probe)
     except BaseException as error:  # noqa: BLE001 - whatever ends a script is its outcome
         return _failed(path, progress, error, probe)
     return OK
@@ -65,9 +65,9 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
         return OK
     say_shortly(error)
     own, marks = its_own(error.__traceback__), {}
-    if own is not None and not lacks_memory(error) and not isinstance(error, UsageError):
+    if own is not None and probe is not None and not lacks_memory(error) and not isinstance(error, UsageError):
         error.__traceback__ = own
-        alone = script_alone.fails(path, error, probe.environment if probe is not None else ())
+        alone = script_alone.fails(path, probe.command, error, probe.environment)
         if alone:
             error.add_note("It fails also without autobatch.")
         marks = {} if alone is None else {"fails_alone": alone}
@@ -76,7 +76,7 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     return FAILED
 
 
-def run(probe: ScriptProbe, command: Command) -> None:
+def run(probe: ScriptProbe) -> None:
     """Run the script to its first training, and do not come back from that.
 
     Raises:
@@ -91,7 +91,7 @@ def run(probe: ScriptProbe, command: Command) -> None:
     activate(LoopProbe(request, probe.meter, probe.progress))
     install(Overlay(under_test(request), keep_metric), probe.train)
     try:
-        execute(command)
+        execute(probe.command)
     except SystemExit as end:
         _let_out(probe)
         if end.code not in (None, 0):
@@ -124,6 +124,7 @@ class ScriptProbe:
     """One measurement of a script's training."""
 
     request: ProbeRequest
+    command: Command
     progress: Progress
     started: float = field(default_factory=time.monotonic)
     meter: Meter = field(init=False)
@@ -164,9 +165,9 @@ class ScriptProbe:
     def _measure(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
         startup = {"script": time.monotonic() - self.started}
         entered = time.perf_counter()
-        own_loader = has_own_loader(trainer)
-        session = self.session = self._session(trainer, own_loader=own_loader)
-        observe(trainer, session, own_loader=own_loader)
+        ordered = not comes_as_it_comes(trainer)
+        session = self.session = self._session(trainer, ordered=ordered)
+        observe(trainer, session, ordered=ordered)
         if self.request.plan.purpose == "inference":
             self.progress.enter("eval")
             self.meter.reset()
@@ -174,25 +175,25 @@ class ScriptProbe:
         else:
             original(trainer)
             _check_steps(session, trainer.state.global_step)
-            if session.conductor.finds_peak_again and not own_loader:
+            if session.conductor.finds_peak_again and ordered:
                 self.progress.enter("worst_case")
                 trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
         startup["first_step"] = (session.recorder.first_step_end or entered) - entered
         found = measurements(session, startup)
-        self.end(found, {**flags(session, found), "worst_case_unknown": own_loader})
+        self.end(found, {**flags(session, found), "worst_case_unknown": not ordered})
 
-    def _session(self, trainer: Trainer, *, own_loader: bool) -> Session:
+    def _session(self, trainer: Trainer, *, ordered: bool) -> Session:
         material = make_material(self.request, trainer)
-        order = untold(material.order) if own_loader else material.order
+        order = material.order if ordered else untold(material.order)
         recorder = Recorder(order.costs, order.expected_cost)
         planned = parts(self.request, self.started)
         planned = replace(
             planned,
             evaluates=planned.evaluates and len(material.evaluation) > 0,
-            repeats=planned.repeats and not own_loader,
+            repeats=planned.repeats and ordered,
         )
         conductor = Conductor(planned, recorder, self.meter, self.progress, ProbeSampler(order), material.clock)
-        return Session(self.request, self.meter, trainer.model, material, recorder, conductor)
+        return Session(self.request, self.meter, None, material, recorder, conductor)
 
     def end(self, found: Measurements, marks: dict[str, bool]) -> NoReturn:
         """Write the outcome and end the process: what the script does after training is no part of a probe."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.instrument import Absent, activate
+from autobatch.probe.script_command import Command, parse
 
 STEPS = 2
 PATIENCE_S = 90.0
@@ -38,11 +39,12 @@ class BriefLoop(Absent):
         os._exit(0)
 
 
-def fails(folder: Path, error: BaseException, ours: Collection[str] = ()) -> bool | None:
+def fails(folder: Path, command: Command, error: BaseException, ours: Collection[str] = ()) -> bool | None:
     """Run a probe's script alone; tell whether it raises the same kind of exception.
 
     Args:
         folder: of the probe.
+        command: the script's.
         error: what it raised there.
         ours: environment variables that say what is under test; it runs without.
 
@@ -50,11 +52,11 @@ def fails(folder: Path, error: BaseException, ours: Collection[str] = ()) -> boo
         None where it took too long to tell.
 
     """
-    command = [sys.executable, "-m", __name__, str(folder)]
+    alone = [*command.beside(__name__), str(folder)]
     own = {name: value for name, value in os.environ.items() if name not in ours}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL, env=own
+            alone, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL, env=own
         )
     except subprocess.TimeoutExpired:
         return None
@@ -65,7 +67,6 @@ def main(folder: str) -> None:
     """Run the script of `request.json` with nothing but its output redirected, for a few steps."""
     from transformers import TrainerCallback
 
-    from autobatch.probe.script_command import parse
     from autobatch.probe.script_execute import QUIET, execute
     from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest

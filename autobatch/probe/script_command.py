@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import autobatch
 from autobatch.errors import UsageError
 
 ENTRY = "autobatch.probe.script:main"
@@ -29,6 +30,16 @@ class Command:
     program: str
     """Path of the file, or name of the module."""
     arguments: tuple[str, ...]
+
+    def beside(self, module: str) -> list[str]:
+        """Return how to run a module of ours in the interpreter that is to run this.
+
+        For a file `python` does not look for modules in the present folder, so neither may ours, unless we lie there
+        ourselves.
+        """
+        ours = Path(autobatch.__file__).parents[1]
+        safe = self.kind == "file" and ours != Path.cwd()
+        return [sys.executable, *(["-P"] if safe else []), "-m", module]
 
 
 def parse(words: Sequence[str]) -> Command:

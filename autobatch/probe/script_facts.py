@@ -12,7 +12,8 @@ from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch import settings as s
 from autobatch.errors import UsageError
-from autobatch.probe.script_data import has_own_loader, indexable, lengths, training_data
+from autobatch.probe.script_data import has_own_loader, indexable, is_seq2seq, training_data
+from autobatch.probe.script_lengths import lengths
 from autobatch.probe.skeleton import parameter_count
 from autobatch.workload.lengths import quantiles
 
@@ -40,7 +41,7 @@ def facts(trainer: Trainer) -> dict[str, Any]:
     dataset = indexable(given)
     if not len(dataset):
         raise UsageError("The script's training data set is empty.", "Look at how it reads or filters its data.")
-    source, target = lengths(dataset)
+    source, target = lengths(dataset, seq2seq=is_seq2seq(trainer.model))
     return {
         "settings": settings_of(trainer),
         "unasked": optimizer_of(trainer) if has_own_optimizer(trainer) else {},
@@ -90,14 +91,13 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
     found: dict[str, s.Scalar] = {name: getattr(args, name) for name in same}
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "tf32" if args.tf32 else "fp32"
     checkpointing = getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing
-    by_length = getattr(args, "group_by_length", False) or _plain(getattr(args, s.SAMPLING, "")) == "group_by_length"
     return {
         **found,
         **({} if has_own_optimizer(trainer) else optimizer_of(trainer)),
         s.PREFETCH: args.dataloader_prefetch_factor or s.SETTINGS[s.PREFETCH].default,
         s.PRECISION: precision,
         s.CHECKPOINTING: bool(checkpointing),
-        s.SAMPLING: "group_by_length" if by_length else "random",
+        s.SAMPLING: str(_plain(args.train_sampling_strategy)),
     }
 
 

@@ -19,6 +19,8 @@ from autobatch.request import ProbeRequest
 NEVER = 10**9
 """Steps or epochs before the first evaluation of a training that is to have none: callbacks and schedulers refuse to
 go without an `eval_strategy`."""
+_KEPT = "_under_test"
+"""Attribute of arguments: what the overlay made of them."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,29 @@ class Overlay:
     def lay(self, arguments: TrainingArguments) -> None:
         """Set those that this class has, before they are validated."""
         self.adapt(arguments)
-        for name in {field.name for field in fields(arguments)} & self.values.keys():
+        for name in self._of(arguments):
             setattr(arguments, name, self.values[name])
 
     def renew(self, arguments: TrainingArguments) -> None:
-        """Lay them again over arguments that the script has changed since, validated anew and in place.
+        """Lay them again over arguments that the script or their class has changed since, validated anew and in place.
 
-        They are not made anew: their class may have an `__init__` of its own.
+        They are not made anew: their class may have an `__init__` of its own. What it does in a `__post_init__` of its
+        own it does once, as it expects.
         """
         vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
-        arguments.__post_init__()
+        TrainingArguments.__post_init__(arguments)
+
+    def keep(self, arguments: TrainingArguments) -> None:
+        """Note what they read once they are validated."""
+        vars(arguments)[_KEPT] = {name: getattr(arguments, name) for name in self._of(arguments)}
+
+    def restore(self, arguments: TrainingArguments) -> None:
+        """Set again what has changed since: a Trainer made of them refuses to have them validated anew."""
+        for name, value in vars(arguments).get(_KEPT, {}).items():
+            setattr(arguments, name, value)
+
+    def _of(self, arguments: TrainingArguments) -> set[str]:
+        return {field.name for field in fields(arguments)} & self.values.keys()
 
 
 def elsewhere(folder: Path, device: str) -> dict[str, Any]:
@@ -79,6 +94,7 @@ def install(overlay: Overlay, train: Callable[[Trainer, Callable[[Trainer], Any]
     def post_init(self: TrainingArguments) -> None:
         overlay.lay(self)
         validate(self)
+        overlay.keep(self)
 
     def init(self: Trainer, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
         for value in (*args, *options.values()):
@@ -87,6 +103,7 @@ def install(overlay: Overlay, train: Callable[[Trainer, Callable[[Trainer], Any]
         construct(self, *args, **options)
 
     def run(self: Trainer, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        overlay.restore(self.args)  # the script, or its class of Trainer, may have changed them
         return train(self, original)
 
     TrainingArguments.__post_init__ = post_init

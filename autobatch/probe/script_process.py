@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,8 @@ _END_S = 10.0
 _LOOK_S = 0.02
 
 
-def run(module: str, folder: Path, patience_s: float) -> int:
-    """Run `python -m MODULE FOLDER` and return its exit status; what it says goes to the folder's log.
+def run(module: Sequence[str], folder: Path, patience_s: float) -> int:
+    """Run `MODULE FOLDER` and return its exit status; what it says goes to the folder's log.
 
     Its children do not outlive it. A signal that ends us ends it first, and is told by our own exit status.
 
@@ -37,10 +36,9 @@ def run(module: str, folder: Path, patience_s: float) -> int:
 
     """
     mark = f"{os.getpid()}-{secrets.token_hex(6)}"
-    command = [sys.executable, "-m", module, str(folder)]
     with _ending_by_signal(), (folder / LOG).open("ab") as log:
         try:
-            return _start(command, mark, log.fileno()).wait(patience_s)
+            return _start([*module, str(folder)], mark, log.fileno()).wait(patience_s)
         finally:
             end(f"{MARK}={mark}")
 

@@ -57,22 +57,22 @@ def look(script: Sequence[str], device: str, patience_s: float = PATIENCE_S) -> 
         SystemExit: the same for SIGTERM and SIGHUP.
 
     """
-    parse(script)
+    command = parse(script).beside("autobatch.probe.script_look")
     with tempfile.TemporaryDirectory(prefix="autobatch-") as folder:
         path = Path(folder)
         (path / "look.json").write_text(json.dumps({"script": list(script), "device": device}), encoding="utf-8")
-        return _found(script, _run_to_its_training(path, patience_s))
+        return _found(script, _run_to_its_training(command, path, patience_s))
 
 
-def _run_to_its_training(path: Path, patience_s: float) -> Mapping[str, Any]:
-    """Run the script of a folder, and return what it is about to train.
+def _run_to_its_training(command: Sequence[str], path: Path, patience_s: float) -> Mapping[str, Any]:
+    """Run the look at the script of a folder, and return what it is about to train.
 
     Raises:
         UsageError: it fails, takes too long, or never trains.
 
     """
     try:
-        status = run("autobatch.probe.script_look", path, patience_s)
+        status = run(command, path, patience_s)
     except subprocess.TimeoutExpired as error:
         what = f"The script had not begun to train after {patience_s:.0f} s."
         do = "Give a larger --budget, or run it by itself; make what it loads smaller, or cache it."

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,8 @@ class Session:
 
     request: ProbeRequest
     meter: Meter
-    model: nn.Module
+    model: Any
+    """An `nn.Module`; None where a script has it, which may make another when it trains: the first must go then."""
     material: Material
     recorder: Recorder
     conductor: Conductor

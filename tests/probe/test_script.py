@@ -71,6 +71,12 @@ def run(script_parent, tmp_path):
     return run
 
 
+def made(done):
+    """Samples and length of every batch of a probe, but of that by which it is told whether samples are joined."""
+    _, *batches = (done.folder / "batches.txt").read_text().splitlines()
+    return [tuple(map(int, line.split())) for line in batches]
+
+
 def test_a_trainer_is_measured_with_the_settings_under_test(run):
     done = run(TRAIN + PLAIN)
 
@@ -80,7 +86,7 @@ def test_a_trainer_is_measured_with_the_settings_under_test(run):
     assert found["samples_per_s"] == pytest.approx(8 / found["step_s"])
     assert found["longest_source_tokens"] == 60
     assert found["device_peak_used_bytes"] > 0
-    batches = [tuple(map(int, line.split())) for line in (done.folder / "batches.txt").read_text().splitlines()]
+    batches = made(done)
     assert batches[0] == batches[1] < (4, 60)
     assert batches[2:4] == [(4, 60)] * 2
     assert {size for size, _ in batches} == {4}
@@ -97,7 +103,7 @@ def test_nothing_is_left_that_looks_like_a_result(run):
 def test_evaluation_is_of_a_few_batches(run):
     done = run(TRAIN + PLAIN, purpose="eval", per_device_eval_batch_size=10)
 
-    batches = [tuple(map(int, line.split())) for line in (done.folder / "batches.txt").read_text().splitlines()]
+    batches = made(done)
     assert done.outcome["measurements"]["eval_samples_per_s"] > 0
     assert batches[4:] == [(10, 60), *batches[5:]]
     assert len(batches) == 4 + 3
@@ -108,9 +114,8 @@ def test_arguments_changed_after_they_were_made_are_laid_over_too(run):
 
     done = run(TRAIN + late + PLAIN)
 
-    batches = (done.folder / "batches.txt").read_text().splitlines()
     assert done.outcome["status"] == "ok"
-    assert {line.split()[0] for line in batches} == {"4"}
+    assert {size for size, _ in made(done)} == {4}
 
 
 def test_a_loader_of_its_own_that_ignores_the_arguments_is_said(run):
@@ -180,9 +185,8 @@ trainer.train()
 """
     done = run(TRAIN + early)
 
-    batches = (done.folder / "batches.txt").read_text().splitlines()
     assert done.outcome["status"] == "ok", done.log
-    assert {line.split()[0] for line in batches} == {"4"}
+    assert {size for size, _ in made(done)} == {4}
 
 
 def test_arguments_with_an_init_of_their_own_are_laid_over(run):
@@ -196,9 +200,8 @@ arguments.per_device_train_batch_size = 7
 """
     done = run(TRAIN + mine + PLAIN)
 
-    batches = (done.folder / "batches.txt").read_text().splitlines()
     assert done.outcome["status"] == "ok", done.log
-    assert {line.split()[0] for line in batches} == {"4"}
+    assert {size for size, _ in made(done)} == {4}
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -247,14 +250,81 @@ def test_a_stream_is_measured(run):
     stream = """
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
-        yield from (Samples()[i] for i in range(200))
+        for i in range(200):
+            time.sleep(0.005)
+            yield Samples()[i]
 
 Trainer(model=model, args=arguments, train_dataset=Stream(), data_collator=pad).train()
 """
-    done = run(TRAIN + stream)
+    done = run("import time\n" + TRAIN + stream)
 
     assert done.outcome["status"] == "ok", done.log
-    assert done.outcome["measurements"]["longest_source_tokens"] == 60
+    assert done.outcome["flags"]["worst_case_unknown"] is True
+    assert done.outcome["measurements"]["step_s"] > 8 * 0.005
+
+
+@pytest.mark.parametrize(("strategy", "unknown"), [("sequential", False), ("batch_rebalance", True)])
+def test_samples_come_as_the_script_has_them_come(run, strategy, unknown):
+    listed = """
+rows = [Samples()[i] for i in range(200)]
+Trainer(model=model, args=arguments, train_dataset=rows, data_collator=pad).train()
+"""
+    done = run(TRAIN + listed, train_sampling_strategy=strategy)
+
+    assert done.outcome["status"] == "ok", done.log
+    assert done.outcome["flags"]["worst_case_unknown"] is unknown
+    assert (len({size for size, _ in made(done)}) > 1) is unknown
+
+
+def test_arguments_changed_after_the_trainer_was_made_are_laid_over_too(run):
+    late = """
+trainer = Trainer(model=model, args=arguments, train_dataset=Samples(), data_collator=pad)
+trainer.args.gradient_accumulation_steps = 64
+trainer.train()
+"""
+    done = run(TRAIN + late)
+
+    assert done.outcome["status"] == "ok", done.log
+    assert [length for _, length in made(done)[:4]][2:] == [60, 60]
+    assert len(made(done)) < 64 * 8
+
+
+def test_a_model_that_is_made_for_the_training_is_the_only_one(run):
+    init = """
+import gc, weakref
+from transformers import TrainerCallback
+alive = []
+def init():
+    alive.append(weakref.ref(found := GPT2LMHeadModel(model.config)))
+    return found
+class Count(TrainerCallback):
+    def on_step_end(self, *_, **__):
+        gc.collect()
+        assert sum(one() is not None for one in alive) == 1
+
+Trainer(model_init=init, args=arguments, train_dataset=Samples(), data_collator=pad, callbacks=[Count()]).train()
+"""
+    assert run(TRAIN + init).outcome["status"] == "ok"
+
+
+def test_metrics_that_know_the_whole_evaluation_set_do_not_fail_the_probe(run):
+    knowing = """
+def whole(found):
+    assert len(found.predictions) == 200
+    return {"f1": 1.0}
+
+class Fixed(Samples):
+    def __getitem__(self, index):
+        return super().__getitem__(0)
+
+arguments.metric_for_best_model = "f1"
+Trainer(model=model, args=arguments, train_dataset=Samples(), eval_dataset=Fixed(), data_collator=pad,
+        compute_metrics=whole).train()
+"""
+    done = run(TRAIN + knowing, purpose="eval")
+
+    assert done.outcome["status"] == "ok", done.log
+    assert "compute_metrics, given a part of the evaluation set: AssertionError" in done.log
 
 
 def test_a_script_that_crashes_by_itself_gives_its_whole_traceback(run):
@@ -482,3 +552,9 @@ def test_samples_are_counted_as_they_are_drawn(run):
     found = run(loop(body=body)).outcome["measurements"]
 
     assert found["samples_per_s"] * found["step_s"] == pytest.approx(3 * 4)
+
+
+def test_a_loop_may_take_the_longest_batch_to_pieces(run):
+    loader = "DataLoader([{'x': 1}] * 64, batch_size=size)"
+
+    assert run(loop(loader, "batch.pop('x')")).outcome["status"] == "ok"

@@ -1,7 +1,9 @@
 import sys
+from pathlib import Path
 
 import pytest
 
+import autobatch
 from autobatch.errors import UsageError
 from autobatch.probe.script_command import Command, parse
 
@@ -26,6 +28,16 @@ def test_a_script_and_its_arguments_are_read(script):
 def test_a_module_is_read():
     assert parse(["python", "-m", "accelerated.train"]).program == "accelerated.train"
     assert parse(["python", "-m", "pkg.train", "x"]) == Command("module", "pkg.train", ("x",))
+
+
+def test_ours_finds_modules_where_the_script_does(tmp_path, monkeypatch):
+    own = [sys.executable, "-m", "ours"]
+    monkeypatch.chdir(tmp_path)
+
+    assert Command("file", "src/train.py", ()).beside("ours") == [own[0], "-P", *own[1:]]
+    assert Command("module", "train", ()).beside("ours") == own
+    monkeypatch.chdir(Path(autobatch.__file__).parents[1])
+    assert Command("file", "src/train.py", ()).beside("ours") == own
 
 
 @pytest.mark.parametrize(

@@ -1,71 +1,69 @@
-import numpy as np
+import pickle
+from types import SimpleNamespace
+
 import pytest
-import torch
-from datasets import Dataset
+from transformers import Trainer
 
 from autobatch.probe import script_data
-from autobatch.probe.script_data import indexable, lengths, size
+from autobatch.probe.collate import LoaderClock
+from autobatch.probe.order import Cost
+from autobatch.probe.script_data import ScriptSamples, indexable
+from autobatch.request import Limits, Plan, ProbeRequest
+from autobatch.settings import Configuration
+from autobatch.workload.spec import Model, Workload
 
 
-def test_token_ids_and_labels_are_counted():
-    rows = [{"input_ids": [1] * n, "labels": [1] * m} for n, m in ((3, 2), (5, 9), (4, 4))]
-
-    source, target = lengths(rows)
-
-    assert source.tolist() == [3, 5, 4]
-    assert target.tolist() == [2, 9, 0]
-
-
-def test_a_table_is_counted_by_column():
-    table = Dataset.from_dict({"input_ids": [[1], [1, 2, 3]], "labels": [[1, 2], [1]]}).with_format("torch")
-
-    source, target = lengths(table)
-
-    assert source.tolist() == [1, 3]
-    assert target.tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("sample", "expected"),
-    [
-        ({"input_ids": torch.ones(7), "labels": torch.ones(7)}, (7, 0)),
-        ({"text": "eleven here"}, (11, 0)),
-        ({"messages": [{"role": "user", "content": "hi"}, {"role": "x", "content": "yes"}]}, (10, 0)),
-        ((torch.ones(3), 1), (1, 0)),
-        (torch.ones(2, 3), (6, 0)),
-        ("four", (4, 0)),
-    ],
-)
-def test_other_samples_have_a_size(sample, expected):
-    assert size(sample)[1] == expected[1]
-    assert size(sample)[0] >= expected[0]
-
-
-def test_a_longer_sample_is_larger_whatever_its_kind():
-    for short, long in ((torch.ones(2), torch.ones(3)), ({"t": "a"}, {"t": "ab"}), ([1], [1, 2])):
-        assert size(short) < size(long)
-
-
-def test_the_longest_of_a_slow_set_is_sought_for_a_while(monkeypatch):
-    monkeypatch.setattr(script_data, "SCAN_S", 0.0)
-
-    source, _ = lengths([{"input_ids": [1] * 4}] * 50)
-
-    assert source.tolist() == [4] * 50
-
-
-def test_lengths_are_kept_for_the_probes_to_come(tmp_path):
-    cache = tmp_path / "lengths.npz"
-    rows = [{"input_ids": [1] * n} for n in (3, 5)]
-    first = lengths(rows, cache)
-
-    again = lengths([None, None], cache)
-    other = lengths([{"input_ids": [1]}], cache)
-
-    assert np.array_equal(first, again)
-    assert other[0].tolist() == [1]
+class Weighted(list):
+    weight = 2.0
 
 
 def test_a_stream_becomes_a_list():
     assert indexable(iter(range(5000)))[-1] == script_data.STREAMED - 1
     assert indexable([1, 2]) == [1, 2]
+
+
+def test_a_data_set_keeps_what_it_knows():
+    samples = ScriptSamples(Weighted([1, 2]), None)
+
+    assert samples.weight == 2.0
+    assert pickle.loads(pickle.dumps(samples)).weight == 2.0
+    assert not hasattr(ScriptSamples([], LoaderClock()), "weight")
+
+
+@pytest.mark.parametrize(("purpose", "made"), [("probe", 0), ("eval", 50)])
+def test_an_evaluation_set_is_looked_through_where_it_is_evaluated(tmp_path, purpose, made):
+    class Counted(list):
+        asked = 0
+
+        def __getitem__(self, index):
+            self.asked += 1
+            return super().__getitem__(index)
+
+    rows = Counted([{"input_ids": [1]}] * 50)
+    request = ProbeRequest(
+        Workload(Model("script", "script", "causal")),
+        Configuration(per_device_eval_batch_size=4),
+        Plan(purpose),
+        Limits(),
+        "cpu",
+        str(tmp_path / "1"),
+    )
+    trainer = SimpleNamespace(eval_dataset=rows, model=None)
+
+    found = script_data._evaluation(request, trainer, Cost(1.0, 1.0), pads=True)
+
+    assert rows.asked == made
+    assert len(found) == (4 if purpose == "probe" else 12)
+
+
+@pytest.mark.parametrize(("strategy", "drawn"), [("sequential", [0, 1, 2]), ("random", None)])
+def test_samples_in_their_own_order_are_drawn_so(strategy, drawn):
+    class Library:
+        train_dataset = (5, 6, 7)
+        _get_train_sampler = Trainer._get_train_sampler
+
+    request = SimpleNamespace(configuration=Configuration(train_sampling_strategy=strategy))
+
+    found = script_data._sampler(request, Library())
+
+    assert (found if found is None else list(found)) == drawn

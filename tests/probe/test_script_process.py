@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -37,7 +38,7 @@ def module(tmp_path, monkeypatch):
 
     def module(source):
         (tmp_path / "looker.py").write_text(source)
-        return "looker"
+        return [sys.executable, "-m", "looker"]
 
     return module
 

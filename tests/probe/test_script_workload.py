@@ -265,3 +265,9 @@ def test_a_script_that_never_trains_is_said(script, capsys):
 def test_a_script_that_takes_too_long_is_said(script):
     with pytest.raises(UsageError, match="had not begun to train"):
         look(script("import time\ntime.sleep(60)\n"), "cpu", patience_s=1.0)
+
+
+def test_the_order_of_its_samples_is_the_scripts(script):
+    ordered = TRAIN.replace("bf16=True", 'train_sampling_strategy="sequential"')
+
+    assert look(script(ordered), "cpu").held["train_sampling_strategy"] == "sequential"

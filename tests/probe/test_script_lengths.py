@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from autobatch.probe import script_lengths
+from autobatch.probe.script_lengths import lengths, size
+
+
+def test_token_ids_and_labels_are_counted():
+    rows = [{"input_ids": [1] * n, "labels": [1] * m} for n, m in ((3, 2), (5, 9), (4, 4))]
+
+    source, target = lengths(rows)
+
+    assert source.tolist() == [3, 5, 4]
+    assert target.tolist() == [2, 9, 0]
+    assert lengths(rows, seq2seq=True)[1].tolist() == [2, 9, 4]
+
+
+def test_a_table_is_counted_by_column():
+    table = Dataset.from_dict({"input_ids": [[1], [1, 2, 3]], "labels": [[1, 2], [1]]}).with_format("torch")
+
+    source, target = lengths(table)
+
+    assert source.tolist() == [1, 3]
+    assert target.tolist() == [2, 1]
+
+
+def test_a_class_is_no_token():
+    table = Dataset.from_dict({"input_ids": [[1], [1, 2, 3]], "labels": [0, 1]})
+
+    assert [found.tolist() for found in lengths(table)] == [[1, 3], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ({"input_ids": torch.ones(7), "labels": torch.ones(7)}, (7, 7)),
+        ({"input_ids": torch.ones(7), "labels": torch.tensor(1)}, (7, 0)),
+        ({"input_ids": [1] * 7, "labels": 1}, (7, 0)),
+        ({"text": "eleven here"}, (11, 0)),
+        ({"messages": [{"role": "user", "content": "hi"}, {"role": "x", "content": "yes"}]}, (10, 0)),
+        ((torch.ones(3), 1), (1, 0)),
+        (torch.ones(2, 3), (6, 0)),
+        ("four", (4, 0)),
+    ],
+)
+def test_other_samples_have_a_size(sample, expected):
+    assert size(sample)[1] == expected[1]
+    assert size(sample)[0] >= expected[0]
+
+
+def test_a_longer_sample_is_larger_whatever_its_kind():
+    for short, long in ((torch.ones(2), torch.ones(3)), ({"t": "a"}, {"t": "ab"}), ([1], [1, 2])):
+        assert size(short) < size(long)
+
+
+def test_the_longest_of_a_slow_set_is_sought_for_a_while(monkeypatch):
+    monkeypatch.setattr(script_lengths, "SCAN_S", 0.0)
+
+    source, _ = lengths([{"input_ids": [1] * 4}] * 50)
+
+    assert source.tolist() == [4] * 50
+
+
+def test_lengths_are_kept_for_the_probes_to_come(tmp_path):
+    cache = tmp_path / "lengths.npz"
+    rows = [{"input_ids": [1] * n} for n in (3, 5)]
+    first = lengths(rows, cache)
+
+    again = lengths([None, None], cache)
+    other = lengths([{"input_ids": [1]}], cache)
+
+    assert np.array_equal(first, again)
+    assert other[0].tolist() == [1]
+
+
+def test_what_was_cut_off_when_it_was_kept_is_counted_again(tmp_path):
+    cache = tmp_path / "lengths.npz"
+    rows = [{"input_ids": [1] * n} for n in (3, 5)]
+    lengths(rows, cache)
+    cache.write_bytes(cache.read_bytes()[:200])
+
+    assert lengths(rows, cache)[0].tolist() == [3, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["lengths.npz"]
+
+
+def test_another_table_of_the_same_size_is_counted_anew(tmp_path):
+    cache = tmp_path / "lengths.npz"
+    lengths(Dataset.from_dict({"input_ids": [[1], [1]]}), cache)
+
+    assert lengths(Dataset.from_dict({"input_ids": [[1], [1, 2]]}), cache)[0].tolist() == [1, 2]
