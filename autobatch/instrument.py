@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Probe(Protocol):
     """What a loop asks of autobatch."""
 
-    def setting(self, name: str, default: Scalar) -> Scalar:
+    def setting(self, name: str, default: Scalar | None) -> Scalar | None:
         """Return a setting under test, or the loop's own value outside a search."""
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
@@ -43,7 +43,7 @@ class Probe(Protocol):
 class Absent:
     """The probe outside a search."""
 
-    def setting(self, name: str, default: Scalar) -> Scalar:  # noqa: ARG002 - as Probe's
+    def setting(self, name: str, default: Scalar | None) -> Scalar | None:  # noqa: ARG002 - as Probe's
         """Return the loop's own value."""
         return default
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,10 +22,11 @@ from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_batches import Drawing, check_size, size_of
-from autobatch.probe.script_data import is_numbered, lengths
+from autobatch.probe.script_data import is_numbered
+from autobatch.probe.script_lengths import lengths
 from autobatch.probe.timing import FEWEST_TIMED
 from autobatch.request import ProbeRequest
-from autobatch.settings import Scalar
+from autobatch.settings import PREFETCH, WORKERS, Scalar
 from autobatch.verdict import Measurements
 
 LOOK_EVERY = 4
@@ -56,8 +57,8 @@ class LoopProbe:
     def __post_init__(self) -> None:
         self.drawing = Drawing(self.request.configuration.accumulation)
 
-    def setting(self, name: str, default: Scalar) -> Scalar:
-        """Return the setting under test.
+    def setting(self, name: str, default: Scalar | None) -> Scalar | None:
+        """Return the setting under test, of the kind that the loop's own value has.
 
         Raises:
             UsageError: there is no such setting.
@@ -67,7 +68,10 @@ class LoopProbe:
             known = ", ".join(self.request.configuration)
             raise UsageError(f"There is no setting {name!r}.", f"The settings are {known}.")
         self._asked.add(name)
-        return type(default)(self.request.configuration[name])
+        value = self.request.configuration[name]
+        if name == PREFETCH and not self.request.configuration[WORKERS]:
+            return None  # torch refuses any other without workers
+        return value if default is None else type(default)(value)
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
         """Yield the longest batch first, for as long as the worst case takes, then the loader's, on and on.
@@ -92,15 +96,17 @@ class LoopProbe:
         if self.worst_case or size_of(loader) is None or not is_numbered(getattr(loader, "dataset", None)):
             return ()
         self.worst_case = True
-        return repeat(self._longest(loader), WORST_STEPS * self.request.configuration.accumulation)
+        return self._longest(loader)
 
-    def _longest(self, loader: Any) -> Any:  # noqa: ANN401 - a DataLoader and its batch
-        dataset, count = loader.dataset, self.request.configuration.micro_batch
+    def _longest(self, loader: Any) -> Iterator[Any]:  # noqa: ANN401 - a DataLoader and its batches
+        """Yield the longest batch, made anew each time: a loop may take it to pieces."""
+        dataset, configuration = loader.dataset, self.request.configuration
         source, target = lengths(dataset, Path(self.request.folder).parent / "script-lengths.npz")
-        chosen = longest_batch(source, target, Cost(1.0, 1.0), count)
-        batch = loader.collate_fn([dataset[index] for index in chosen])
+        chosen = longest_batch(source, target, Cost(1.0, 1.0), configuration.micro_batch)
         device = getattr(loader, "device", None)  # a loader that Accelerate has prepared
-        return batch if device is None else send_to_device(batch, device)
+        for _ in range(WORST_STEPS * configuration.accumulation):
+            batch = loader.collate_fn([dataset[index] for index in chosen])
+            yield batch if device is None else send_to_device(batch, device)
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401 - a tensor or a number
         """Note an optimizer step; the process ends here once there are enough.
@@ -124,7 +130,8 @@ class LoopProbe:
             self.recorder.begin_timing()
         elif self._steps > WORST_STEPS and self._steps % LOOK_EVERY == 0:
             self._look()
-        self.recorder.exclude(time.perf_counter() - begun)
+        # what was before timing began is left out already
+        self.recorder.exclude(time.perf_counter() - max(begun, self.recorder.timing_since or begun))
 
     def _end_worst_case(self) -> None:
         self.meter.synchronize()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from autobatch.probe.script_batches import check_size, size_of
-from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Scalar
+from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Scalar
 
 T = TypeVar("T")
 
@@ -23,9 +23,10 @@ class Look:
         self._tell = tell
         self._settings: dict[str, Scalar] = {}
 
-    def setting(self, name: str, default: Scalar) -> Scalar:
-        """Note and return the loop's own value."""
-        self._settings[name] = default
+    def setting(self, name: str, default: Scalar | None) -> Scalar | None:
+        """Note and return the loop's own value; None stands for the usual one."""
+        usual = SETTINGS[name].default if name in SETTINGS else ""
+        self._settings[name] = usual if default is None else default
         return default
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
