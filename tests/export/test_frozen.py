@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobatch.errors import UsageError
+from autobatch.errors import MachineError, UsageError
 from autobatch.export import files, provenance, targets
 from autobatch.export.frozen import load, save
 
@@ -358,7 +358,7 @@ def test_nothing_is_left_of_a_write_that_failed(tmp_path, chosen, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(MachineError, match="No space left"):
         save(chosen, path)
 
     assert path.read_text() == before
