@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from autobatch import attributes, load
 from autobatch.cli.export import command
-from autobatch.errors import DatabaseError, NothingFeasibleError, UsageError
+from autobatch.errors import DatabaseError, MachineError, NothingFeasibleError, UsageError
 from autobatch.export.targets import NAMES
 from autobatch.request import Limits
 from autobatch.settings import Configuration
@@ -86,7 +86,7 @@ def test_what_could_not_be_written_is_not_said_to_be(tmp_path, database, monkeyp
 
     result = CliRunner().invoke(command, ["--into", str(mine), "--db", str(database)])
 
-    assert isinstance(result.exception, UsageError)
+    assert isinstance(result.exception, MachineError)
     assert result.output == ""
 
 
