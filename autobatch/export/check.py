@@ -13,7 +13,7 @@ from autobatch.machine.differences import Difference
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.machine.gpus import GpuUnavailableError
 from autobatch.review import words
-from autobatch.store.lock import CPU, GpuLock
+from autobatch.store.lock import GpuLock, identity_of
 from autobatch.workload.spec import Data, Lengths, Model, Workload
 
 _ABSENT = "absent"
@@ -120,9 +120,8 @@ def _of_script(was: Workload, device: str) -> Iterator[Difference]:
 
     assert was.script is not None
     command = " ".join(was.script)
-    gpu = fingerprint.read(device).gpu
     try:
-        with GpuLock(gpu.uuid if gpu else CPU):  # it loads its model onto the card
+        with GpuLock(identity_of(_here(device).gpu)):  # it loads its model onto the card
             now = look(was.script, device).workload
     except _UNREADABLE as error:
         why = "The script cannot be run as it was: call this from the folder it was searched in."

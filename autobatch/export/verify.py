@@ -13,7 +13,7 @@ from autobatch.machine.gpus import open_device
 from autobatch.probe import script_command
 from autobatch.request import NullJournal, Plan, Runner
 from autobatch.review import words
-from autobatch.store.lock import CPU, GpuLock
+from autobatch.store.lock import GpuLock, identity_of
 from autobatch.units import format_bytes
 from autobatch.verdict import Measurements, Verdict
 
@@ -79,7 +79,7 @@ def verify(frozen: Frozen, seconds: float, device: str | None = None) -> Verific
     gpu = fingerprint.read(where).gpu
     card = open_device(gpu.uuid) if gpu else None
     with (
-        GpuLock(gpu.uuid if gpu else CPU) as lock,
+        GpuLock(identity_of(gpu)) as lock,
         tempfile.TemporaryDirectory(prefix="autobatch-") as folder,
         ProbeRunner(
             chosen.workload,

@@ -17,7 +17,7 @@ from autobatch.machine.fingerprint import Fingerprint
 from autobatch.request import Limits
 from autobatch.safe_files import read_yaml
 from autobatch.settings import METHOD, QUANTIZATION, SearchSpace
-from autobatch.store.lock import CPU
+from autobatch.store.lock import identity_of
 from autobatch.units import format_bytes
 from autobatch.workload.data import with_data
 from autobatch.workload.resolve import resolve
@@ -39,7 +39,7 @@ class Asked:
     @property
     def identity(self) -> str:
         """What a search locks: the GPU's UUID, or `cpu`."""
-        return self.machine.gpu.uuid if self.machine.gpu else CPU
+        return identity_of(self.machine.gpu)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from autobatch.errors import MachineError
 from autobatch.isolation import proc
 from autobatch.store.owner import command
 
+if TYPE_CHECKING:
+    from autobatch.machine.gpus import Gpu
+
 CPU = "cpu"
 """Identity of the machine's processors, for searches without a GPU."""
 FOLDER_VARIABLE = "AUTOBATCH_LOCKS"
 _RECORD_BYTES = 4096
+
+
+def identity_of(gpu: Gpu | None) -> str:
+    """Return what a search on a GPU, or without one, locks."""
+    return gpu.uuid if gpu else CPU
 
 
 class InUseError(MachineError):

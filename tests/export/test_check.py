@@ -118,3 +118,17 @@ def test_a_model_that_changed_or_went_matters(frozen, workload, tmp_path):
 
     (folder / "config.json").unlink()
     assert what_matters(file.check()) == ["model"]
+
+
+def test_a_script_is_said_where_its_card_is_not_here(frozen, chosen, workload, tmp_path, monkeypatch):
+    def look(command, device):
+        raise UsageError(f"{command[0]} finds no {device}.", "Call it elsewhere.")
+
+    monkeypatch.setenv("AUTOBATCH_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("autobatch.probe.script_workload.look", look)
+    on_a_card = {**chosen.machine, "device": "cuda:7"}
+
+    found = frozen(machine=on_a_card, workload=replace(workload, script=("train.py",))).check()
+
+    assert "script" in what_matters(found)
