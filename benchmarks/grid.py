@@ -7,8 +7,10 @@ Each case is searched once on one card; its grid is searched in parts, as `--spl
 first, then the parts. Where search and grid chose different configurations, both are measured alternately by
 short probes in fresh processes, and what the search's loses is held against 2 %. Seconds of a search: from the command
 to the answer, imports and confirmation included. Seconds of the grid: the probes of all its parts, imports and a
-confirmation once, as one command on one card would take. What the time was too short for is run with `--resume` and
-the file of before; a part that was cut off goes on where it was with its database of `--databases`.
+confirmation once, as one command on one card would take that goes from part to part. What the time was too short for
+is run with `--resume` and the file of before; a part that was cut off goes on where it was with its database of
+`--databases`. With `--shared` the grid of a model's larger card takes over what ran on the smaller card before it, and
+measures the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from autobatch.machine.gpus import list_gpus
 from benchmarks import processes
 from benchmarks.common import Deadline, Record
 from benchmarks.gpu_cards import cores_of
-from benchmarks.grid_pieces import HEADER, Piece, best_of, line, ok, pieces_of, row_of
+from benchmarks.grid_pieces import HEADER, REST, Piece, best_of, cases_of, line, ok, row_of, trials_of
+from benchmarks.grid_rest import rest_of
 from benchmarks.live import OVERTIME_S
 
 LEAST_S = 60.0
@@ -73,12 +76,21 @@ class Cards:
             return
         began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._database(piece)
         where = ["--device", device, "--db", database, "--json", "--quiet", "--budget", f"{budget_s:.0f}s"]
-        done = processes.run(["-m", "autobatch", "search", *piece.options, *where], budget_s + OVERTIME_S)
+        words = ["-m", "autobatch", "search", *piece.options, *where]
+        if piece.part == REST:
+            words = ["-m", "benchmarks.grid_rest", self._asked(piece, device, database, budget_s)]
+        done = processes.run(words, budget_s + OVERTIME_S)
         piece.wall_s = time.monotonic() - began
         piece.answer = json.loads(done.output) if done.output.strip() else {"error": done.errors[-500:]}
         piece.answer.pop("database", None)  # a path of this machine
         asked = ["-m", "autobatch", "trials", "--json", "--limit", "0", "--db", database]
         piece.trials = json.loads(processes.run(asked, LIST_S).output or "[]")
+
+    def _asked(self, piece: Piece, device: str, database: str, budget_s: float) -> str:
+        job = {**piece.request, "device": device, "database": database, "budget_s": budget_s}
+        file = self._folder / f"{piece.name}.json"
+        file.write_text(json.dumps({"job": job, "settings": piece.settings}))
+        return str(file)
 
     def compare(self, search: Piece, grid: Piece, rounds: int, device: str) -> dict[str, Any]:
         """Measure two choices side by side on one card."""
@@ -107,6 +119,7 @@ def command() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, required=True, help="for everything")
     made.add_argument("--part-seconds", type=float, default=LEAST_S, help="no part of a grid is begun with less left")
     made.add_argument("--resume", type=Path, metavar="FILE", help="of --json, from a run of the same cases before")
+    made.add_argument("--shared", action="store_true", help="cases of a model share their grid, the smaller card first")
     made.add_argument("--databases", type=Path, metavar="DIR", help="where they are kept; without it they are not")
     made.add_argument("--json", type=Path)
     return made
@@ -122,7 +135,12 @@ class Whole:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what each case has come to."""
-        return [row_of(search, grid, self.compared.get(search.case)) for search, *grid in self.cases]
+        return [row_of(c[0], c[1:], self.compared.get(c[0].case), self.smaller(c)) for c in self.cases]
+
+    def smaller(self, case: Sequence[Piece]) -> list[Piece]:
+        """Return the parts of the smaller card's grid that a case shares; none where it has its own."""
+        same = (one[1:] for one in self.cases if one[0].model == case[0].model)
+        return next(same) if case[-1].part == REST else []
 
     def figures(self) -> dict[str, Any]:
         """Return what is kept: the rows, and what they are made of."""
@@ -138,10 +156,19 @@ class Whole:
     def run(self, cards: Cards) -> None:
         """Search, then search the grids, then compare: what is not done yet."""
         searches = [partial(cards.search, case[0], LEAST_S) for case in self.cases if not case[0].complete]
-        parts = [part for case in self.cases for part in case[1:] if not part.complete]
+        parts = [part for case in self.cases for part in case[1:] if not part.complete and part.part != REST]
         cards.run([*searches, *(partial(cards.search, part, self.options.part_seconds) for part in parts)])
+        cards.run([partial(cards.search, rest, LEAST_S) for rest in self._rests()])
         ended = [case for case in self.cases if all(one.complete for one in case) and not self._is_compared(case[0])]
         cards.run([partial(self.compare, cards, search, best_of(grid)) for search, *grid in ended])
+
+    def _rests(self) -> list[Piece]:
+        """Return the rests to be searched whose smaller card's grid is complete, and tell each what it is."""
+        cases = [case for case in self.cases if case[-1].part == REST and not case[-1].complete]
+        ready = [case for case in cases if all(part.complete for part in self.smaller(case))]
+        for case in ready:
+            case[-1].settings = rest_of(trials_of(self.smaller(case)))
+        return [case[-1] for case in ready]
 
     def _is_compared(self, search: Piece) -> bool:
         return self.compared.get(search.case, {}).get("rel_difference") is not None
@@ -159,7 +186,7 @@ def main() -> int:
         print("There is no GPU here.\n  -> `autobatch doctor` says why none is seen.", file=sys.stderr)
         return 3
     processes.allow_interrupts()
-    whole = Whole(options, [pieces_of(case, options) for case in options.case])
+    whole = Whole(options, cases_of(options))
     if options.resume:
         whole.take_up(json.loads(options.resume.read_text()))
     with TemporaryDirectory() as folder:

@@ -9,9 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autobatch.settings import Configuration
 from autobatch.units import parse_bytes
+from benchmarks.grid_rest import Trial, one_after_another_s, probes_of, taken_over
 from benchmarks.side_by_side import TOLERANCE
 
+REST = "rest"
+"""The part of a larger card's grid that did not fit on a smaller one."""
 GRID_SHARE = 0.1
 """Of the grid's seconds: what a search may take."""
 HEADER = (
@@ -28,10 +32,17 @@ class Piece:
     request: dict[str, Any]
     """Of the job: as `autobatch.job.request.Job` has it."""
     part: str = ""
-    """`KEY=V,V` of a part of the grid; empty: the search."""
+    """`KEY=V,V` of a part of the grid, or `REST`; empty: the search."""
     wall_s: float = 0.0
     answer: dict[str, Any] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
+    settings: list[dict[str, Any]] = field(default_factory=list)
+    """Of a rest: what it is asked for."""
+
+    @property
+    def model(self) -> str:
+        """Of the case."""
+        return str(self.request["model"])
 
     @property
     def name(self) -> str:
@@ -53,12 +64,14 @@ class Piece:
             if [one["case"], one["part"], one["request"]] == same:
                 before = Piece(**one)
                 if before.complete:
-                    self.wall_s, self.answer, self.trials = before.wall_s, before.answer, before.trials
+                    self.wall_s, self.answer = before.wall_s, before.answer
+                    self.trials, self.settings = before.trials, before.settings
 
     @property
-    def probes_s(self) -> list[float]:
-        """Seconds of each probe of the search or the grid itself."""
-        return [trial["probe_s"] for trial in self.trials if trial["stage"] == "search"]
+    def own_trials(self) -> list[dict[str, Any]]:
+        """Its trials; of a rest those of the rest alone, as the fastest of the smaller card is counted there."""
+        again = [Configuration(settings) for settings in self.settings[:1]]
+        return [trial for trial in self.trials if not again or Configuration(trial["settings"]) not in again]
 
     @property
     def later_s(self) -> float:
@@ -97,21 +110,50 @@ def pieces_of(case: str, options: argparse.Namespace) -> list[Piece]:
     return [Piece(case, search), *map(part, values.split("/"))]
 
 
+def cases_of(options: argparse.Namespace) -> list[list[Piece]]:
+    """Return the pieces of all cases; where cases share grids, a model's after its first are a search and a rest."""
+    cases: list[list[Piece]] = []
+    for case in options.case:
+        search, *grid = pieces_of(case, options)
+        rest = Piece(case, {**search.request, "sampler": "grid"}, REST)
+        known = any(pieces[0].model == search.model for pieces in cases)
+        cases.append([search, rest] if options.shared and known else [search, *grid])
+    return cases
+
+
+def trials_of(grid: Sequence[Piece]) -> list[dict[str, Any]]:
+    """Return the trials of all parts."""
+    return [trial for part in grid for trial in part.trials]
+
+
 def best_of(grid: Sequence[Piece]) -> Piece:
     """Return the part of a grid that found the fastest, confirmed."""
     return max(grid, key=lambda part: part.samples_per_s)
 
 
-def row_of(search: Piece, grid: Sequence[Piece], compared: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a case came to, as far as its pieces ran."""
+def row_of(
+    search: Piece, grid: Sequence[Piece], compared: dict[str, Any] | None, smaller: Sequence[Piece] = ()
+) -> dict[str, Any]:
+    """Return what a case came to, as far as its pieces ran.
+
+    Args:
+        search: of the case.
+        grid: its parts.
+        compared: the two choices.
+        smaller: parts of the smaller card's grid, where this one is the rest of it.
+
+    """
     imports_s = search.wall_s - search.answer.get("probe_seconds", 0.0)
-    grid_s = sum(sum(part.probes_s) for part in grid) + best_of(grid).later_s
+    below = [taken_over(part.trials) for part in smaller]
+    parts: list[Sequence[Trial]] = [*below, *(part.own_trials for part in grid)]
+    grid_s = one_after_another_s(parts) + best_of(grid).later_s
     return {
         "case": search.case,
         "search": _told(search),
         "grid": _told(best_of(grid)),
         "parts": [{"part": part.part, "wall_s": part.wall_s, "complete": part.complete} for part in grid],
-        "grid_probes": sum(len(part.probes_s) for part in grid),
+        "grid_probes": sum(len(probes_of(part)) for part in parts),
+        "taken_over": sum(map(len, below)),
         "grid_s": imports_s + grid_s,
         "share_of_grid": search.wall_s / (imports_s + grid_s) if grid_s else None,
         "later_s": {"search": search.later_s, "grid": best_of(grid).later_s},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -46,6 +46,7 @@ def run(
     clock: WorkClock | None = None,
     known: Callable[[str], None] = lambda _: None,
     waits: Callable[[str], None] = lambda _: None,
+    candidates: Sequence[Configuration] | None = None,
 ) -> dict[str, Any]:
     """Run the search that the job asks for, and return its answer, JSON-ready.
 
@@ -56,6 +57,7 @@ def run(
         clock: counts the budget; it stands still while the search waits.
         known: told the study's name once it is known.
         waits: told what the search waits for, and nothing when it goes on.
+        candidates: what alone is tried; the whole space unless given.
 
     Raises:
         AutobatchError: what cannot be done, in two lines; all that was measured is kept.
@@ -98,6 +100,7 @@ def run(
                 pace=priors.pace,
                 pace_for=lambda workload: shape_priors(workload, gpu).pace,
                 phase=job.phase,
+                candidates=candidates,
                 machine=prepared.machine.to_dict(),
                 untold=untold,
             )

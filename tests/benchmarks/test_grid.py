@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import grid, processes
 from benchmarks.common import Deadline
-from benchmarks.grid_pieces import Piece, line, ok, pieces_of, row_of
+from benchmarks.grid_pieces import Piece, cases_of, line, ok, pieces_of, row_of
+from benchmarks.grid_rest import one_after_another_s
 
 WORDS = [
     "--case",
@@ -36,9 +37,19 @@ def answered(piece, samples_per_s, *, probe_s, stopped="every configuration has 
         "probes": len(probe_s) + 1,
         "probe_seconds": sum(probe_s) + 20.0,
     }
-    confirmation = {"stage": "confirm", "probe_s": 20.0}
-    piece.trials = [confirmation, *({"stage": "search", "probe_s": one} for one in probe_s)]
+    confirmation = {"stage": "confirm", "probe_s": 20.0, "settings": {}}
+    piece.trials = [confirmation, *(probe(one) for one in probe_s)]
     return piece
+
+
+def probe(probe_s, *, verdict="ok", samples_per_s=400.0, **settings):
+    return {
+        "stage": "search",
+        "probe_s": probe_s,
+        "verdict": verdict,
+        "samples_per_s": samples_per_s,
+        "settings": settings,
+    }
 
 
 def test_a_case_is_a_search_and_a_part_of_the_grid_for_each_value(pieces):
@@ -133,7 +144,7 @@ def test_nothing_is_begun_when_the_time_is_short(tmp_path):
 def test_a_piece_keeps_its_answer_and_its_trials(tmp_path, monkeypatch, pieces):
     def run(words, seconds):
         asked.append((words[2], seconds))
-        told = {"chosen": None} if words[2] == "search" else [{"stage": "search", "probe_s": 3.0}]
+        told = {"chosen": None} if words[2] == "search" else [probe(3.0)]
         return processes.Done(0, json.dumps(told), "", timed_out=False)
 
     asked: list = []
@@ -141,7 +152,7 @@ def test_a_piece_keeps_its_answer_and_its_trials(tmp_path, monkeypatch, pieces):
     piece: Piece = pieces[0]
     grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(piece, 60.0, "cuda:0")
     assert asked == [("search", 200.0), ("trials", grid.LIST_S)]
-    assert (piece.answer, piece.probes_s) == ({"chosen": None}, [3.0])
+    assert (piece.answer, piece.trials) == ({"chosen": None}, [probe(3.0)])
     assert not piece.complete
 
 
@@ -176,7 +187,7 @@ def test_a_run_goes_on_with_what_was_complete(pieces):
     grid.Whole(options, [other_space]).take_up(before)
 
     assert [piece.complete for piece in again.cases[0]] == [True, True, False]
-    assert again.cases[0][1].probes_s == [100.0]
+    assert [trial["probe_s"] for trial in again.cases[0][1].trials] == [20.0, 100.0]
     assert not any(piece.answer for piece in other_space)
 
 
@@ -200,3 +211,100 @@ def test_only_what_is_missing_is_run(pieces):
 
     grid.Whole(options, [pieces]).run(Idle())
     assert begun == [("optim=adamw_8bit", grid.LEAST_S, "cuda:0")]
+
+
+@pytest.fixture
+def shared():
+    words = [*WORDS, "--case", "kobart:80GiB", "--case", "kobart", "--case", "tiny-t5", "--shared"]
+    options = grid.command().parse_args(words)
+    return grid.Whole(options, cases_of(options))
+
+
+def test_cards_of_a_model_share_its_grid(shared):
+    assert [[piece.part for piece in case] for case in shared.cases] == [
+        ["", "optim=adafactor", "optim=adamw_8bit"],
+        ["", "rest"],
+        ["", "rest"],
+        ["", "optim=adafactor", "optim=adamw_8bit"],
+    ]
+    small, large = shared.cases[:2]
+    assert shared.smaller(large) == small[1:]
+    assert shared.smaller(small) == []
+    assert {**large[1].request, "sampler": ""} == {**large[0].request, "sampler": ""}
+
+
+def test_the_larger_card_is_asked_for_what_did_not_fit_and_counts_the_other_probes_too(shared):
+    small, large = shared.cases[:2]
+    shared.cases[2:] = []
+    answered(small[0], 500.0, probe_s=[5.0])
+    answered(large[0], 900.0, probe_s=[15.0]).wall_s = 45.0  # 10 s of imports
+    small_trials = [
+        [probe(30.0, samples_per_s=500.0, optim="adafactor"), probe(9.0, verdict="cuda_oom_train", precision="fp32")],
+        [probe(7.0, verdict="hopeless", samples_per_s=60.0, optim="adamw_8bit"), probe(40.0, optim="adamw_8bit")],
+    ]
+    for part, trials in zip(small[1:], small_trials, strict=True):
+        answered(part, 500.0, probe_s=[])
+        part.trials += trials
+
+    class Fit:
+        def run(self, work):
+            for call in work:
+                call("cuda:0")
+
+        def search(self, piece, *_):
+            answered(piece, 900.0, probe_s=[])
+            again, *rest = piece.settings
+            piece.trials += [probe(31.0, samples_per_s=505.0, **again)]
+            piece.trials += [probe(50.0, samples_per_s=900.0, **one) for one in rest]
+
+        def compare(self, *_):
+            return {"rel_difference": 0.0}
+
+    shared.run(Fit())
+
+    assert large[1].settings == [{"optim": "adafactor"}, {"precision": "fp32"}]
+    row = shared.rows()[1]
+    assert (row["grid_probes"], row["taken_over"]) == (4, 3)
+    assert row["grid_s"] == 10.0 + 30.0 + 7.0 + 40.0 + 50.0 + 20.0
+    again = grid.Whole(shared.options, cases_of(shared.options))
+    again.take_up(json.loads(json.dumps(shared.figures())))
+    assert again.rows()[1] == row
+
+
+def test_the_rest_of_a_grid_waits_for_the_smaller_cards(shared):
+    begun = []
+
+    class Idle:
+        def run(self, work):
+            for call in work:
+                call("cuda:0")
+
+        def search(self, piece, *_):
+            begun.append(piece.part)
+
+    shared.run(Idle())
+    assert "rest" not in begun
+
+
+def test_the_rest_is_a_search_among_given_configurations(tmp_path, monkeypatch, shared):
+    rest = shared.cases[1][1]
+    rest.settings = [{"optim": "adafactor"}]
+    asked: list = []
+    nothing = processes.Done(0, "", "", timed_out=False)
+    monkeypatch.setattr(processes, "run", lambda words, _: asked.append(words) or nothing)
+    grid.Cards(1, tmp_path, Deadline(200.0, lambda: 0.0), lambda: None).search(rest, 60.0, "cuda:0")
+    module, file = asked[0][1:]
+    told = json.loads((tmp_path / "kobart-80GiB-rest.json").read_text())
+    assert (module, file) == ("benchmarks.grid_rest", str(tmp_path / "kobart-80GiB-rest.json"))
+    assert told["settings"] == rest.settings
+    assert (told["job"]["sampler"], told["job"]["gpu_memory_bytes"]) == ("grid", 80 << 30)
+
+
+def test_a_part_counts_as_beside_the_fastest_of_the_parts_before():
+    first = [probe(10.0, samples_per_s=100.0), probe(11.0, samples_per_s=10.0)]
+    second = [probe(12.0, samples_per_s=49.0), probe(13.0, samples_per_s=50.0), probe(3.0, verdict="hopeless")]
+    without = [probe(14.0, samples_per_s=49.0)]
+    assert one_after_another_s([first]) == 21.0
+    assert one_after_another_s([first, second]) == 21.0 + 3.0 + 13.0 + 3.0
+    assert one_after_another_s([first, without]) == 21.0
+    assert one_after_another_s([second, first]) == 28.0 + 10.0
