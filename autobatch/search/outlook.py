@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autobatch.request import Limits
 from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
+from autobatch.search.deviation import Deviation, kin_of
 from autobatch.search.earlier import learned
 from autobatch.search.facts import Fact, device_limit, too_large, training_bytes
 from autobatch.search.judge import Core
@@ -23,7 +24,6 @@ from autobatch.search.posterior import (
     flatness,
     log_memory,
     log_micro_step,
-    misfit,
     noise,
 )
 from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, PaceOf, Predict
@@ -72,6 +72,7 @@ class Outlook:
         self._index = {core(c): i for i, c in enumerate(candidates)}
         arms = list(dict.fromkeys(c.arm for c in candidates))
         self.arm = np.array([arms.index(c.arm) for c in candidates])
+        self._kin = kin_of(candidates)
         self.batch = np.array([float(c.micro_batch) for c in candidates])
         samples = [space.effective_batch or c.micro_batch * space.devices for c in candidates]
         self._log_samples = np.log(np.array(samples, dtype=float))
@@ -159,7 +160,9 @@ class Outlook:
         memory = log_memory(figures[FIXED], figures[PER_SAMPLE], log_batch)
         micro = log_micro_step(figures[FLOOR], figures[OVERHEAD], figures[SLOPE], log_batch)
         self._flat = flatness(micro - figures[FLOOR]) @ weights
-        micro = self._corrected(seen, micro)
+        timed = ~np.isnan(seen.micro_step)
+        self._deviation = Deviation(self._kin, self._flat, self._seen[timed], seen.repeats[timed])
+        micro = self._deviation.corrected(micro, seen.micro_step[timed])
         optimizer = np.exp(figures[OPTIMIZER])
         step = self._accumulation[:, None] * np.exp(micro) + optimizer
         self._log_throughput = self._log_samples[:, None] - np.log(step)
@@ -174,19 +177,6 @@ class Outlook:
             return np.ones(len(memory))
         chance: Array = normal.below((math.log(limit) - memory) / MEMORY_MISFIT) @ self._posterior.weights
         return chance
-
-    def _corrected(self, seen: Observations, micro: Array) -> Array:
-        """Move each measured candidate from its arm's curve towards what was measured, as far as noise allows."""
-        self._own_variance = misfit(self._flat) ** 2
-        known = ~np.isnan(seen.micro_step)
-        places, measured, repeats = self._seen[known], seen.micro_step[known], seen.repeats[known]
-        own = self._own_variance[places]
-        error = noise(self._flat[places]) ** 2 / repeats
-        trust = own / (own + error)
-        corrected = micro.copy()
-        corrected[places] += trust[:, None] * (measured[:, None] - micro[places])
-        self._own_variance[places] = own * error / (own + error)
-        return corrected
 
     def _weigh(self, facts: Sequence[Fact]) -> None:
         safe = [int(i) for i in np.flatnonzero((self._repeats > 0) & ~self._fails)]
@@ -204,7 +194,7 @@ class Outlook:
         weights = self._posterior.weights
         ahead = self._log_throughput - self._log_throughput[best]
         mean = (ahead @ weights)[:, None]
-        own = self._own_variance + self._own_variance[best]
+        own = self._deviation.apart(best)
         variance = (ahead - mean) ** 2 @ weights + own
         # noisy measurements reveal this share of what is open
         share = np.sqrt(variance / (variance + noise(self._flat) ** 2 / measurements))

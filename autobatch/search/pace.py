@@ -7,7 +7,8 @@ import math
 from autobatch.estimate import compute, memory
 from autobatch.estimate.cards import Card
 from autobatch.estimate.memory import TRAINER, Loop
-from autobatch.search.prior import FLOOR, SLOPE, Pace, PaceOf, effect
+from autobatch.search.effects import effect
+from autobatch.search.prior import FLOOR, SLOPE, Pace, PaceOf
 from autobatch.settings import MICRO_BATCH, PRECISION, QUANTIZATION, Configuration
 from autobatch.workload.spec import Workload
 

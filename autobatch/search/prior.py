@@ -7,30 +7,15 @@ a micro-step takes `max(floor, overhead * floor + per_sample_s * b)` seconds, th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autobatch.settings import (
-    ALLOCATOR,
-    ARM_KEYS,
-    ATTENTION,
-    CHECKPOINTING,
-    COMPILE,
-    CUDNN_ATTENTION,
-    LIGER,
-    METHOD,
-    MICRO_BATCH,
-    OPTIM,
-    PRECISION,
-    QUANTIZATION,
-    SAMPLING,
-    Configuration,
-    Scalar,
-)
+from autobatch.search.effects import PLAIN, effect, properties
+from autobatch.settings import MICRO_BATCH, OPTIM, Configuration
 
 Array = NDArray[np.float64]
 FIXED, PER_SAMPLE, FLOOR, OVERHEAD, SLOPE, OPTIMIZER = range(6)
@@ -41,6 +26,8 @@ COMMON_MEAN = np.log([4 * GIB, 0.2 * GIB, 0.1, 0.2, 0.01, 0.01])
 COMMON_SD = np.array([1.5, 2.0, 1.2, 0.7, 2.0, 1.5])
 OWN_SD = np.array([0.05, 0.08, 0.08, 0.3, 0.05, 0.1])
 """What an arm has to itself, beyond the effects of its settings."""
+KIN = 0.9
+"""Share of it in micro-steps that arms have in common which differ by their optimizer alone: it has no part in them."""
 SHARED = 0.75
 """Share of the variance of a prediction from shapes that is common to every arm of a model."""
 HOST_SD = 0.4
@@ -81,72 +68,6 @@ PaceOf = Callable[[Configuration], Pace]
 
 
 @dataclass(frozen=True)
-class Effect:
-    """Shift of the six logarithms by one property of an arm: expected, and its standard deviation."""
-
-    mean: tuple[float, float, float, float, float, float]
-    sd: tuple[float, float, float, float, float, float]
-
-
-_UNKNOWN = Effect((0, 0, 0, 0, 0, 0), (0.2, 0.3, 0.2, 0.2, 0.3, 0.5))
-# Reasons: checkpointing repeats the forward pass (a third to a half of the work) and keeps layer inputs alone; wide
-# formats double activations and run on slower units; a frozen base has no gradients and no optimizer state.
-_EFFECTS: Mapping[tuple[str, Scalar], Effect] = {
-    (CHECKPOINTING, True): Effect((0, -1.0, 0.4, 0, 0.32, 0), (0.05, 0.5, 0.2, 0.2, 0.1, 0.05)),
-    (PRECISION, "wide"): Effect((0, 0.35, -0.15, 0, 0.7, 0), (0.1, 0.25, 0.2, 0.2, 0.5, 0.1)),
-    (PRECISION, "fp32"): Effect((0, 0, 0, 0, 1.0, 0), (0.02, 0.02, 0.05, 0.1, 0.6, 0.02)),
-    (PRECISION, "fp16"): Effect((0, 0, 0.03, 0, 0, 0.1), (0.02, 0.02, 0.05, 0.1, 0.05, 0.2)),
-    (METHOD, "lora"): Effect((-1.0, -0.1, 0.3, 0, -0.2, -1.0), (0.7, 0.3, 0.3, 0.2, 0.2, 0.8)),
-    (QUANTIZATION, "nf4"): Effect((-0.8, 0, 0.4, 0, 0.1, 0), (0.5, 0.15, 0.3, 0.2, 0.15, 0.2)),
-    (QUANTIZATION, "int8"): Effect((-0.5, 0, 0.6, 0, 0.4, 0), (0.4, 0.2, 0.4, 0.2, 0.3, 0.2)),
-    (LIGER, True): Effect((0, -0.4, 0, 0, -0.03, 0), (0.05, 0.4, 0.1, 0.1, 0.1, 0.02)),
-    (COMPILE, True): Effect((0, -0.1, -0.4, 0, -0.15, 0), (0.05, 0.2, 0.4, 0.2, 0.2, 0.02)),
-}
-# A CPU has no units for narrow formats, or has: bf16 took 1.4 times as long as fp32 on one without, and less on others.
-_ON_CPU: Mapping[tuple[str, Scalar], Effect] = {
-    (PRECISION, "wide"): Effect((0, 0.35, 0, 0, 0, 0), (0.1, 0.25, 0.3, 0.2, 0.5, 0.1)),
-    (PRECISION, "fp32"): Effect((0, 0, 0, 0, 0, 0), (0.02, 0.02, 0.05, 0.1, 0.3, 0.02)),
-}
-_BY_SETTING: Mapping[str, Effect] = {
-    OPTIM: Effect((-0.2, 0, 0, 0, 0, 0.5), (0.3, 0.03, 0.02, 0.02, 0.02, 0.8)),
-    ATTENTION: Effect((0, 0, 0, 0, 0, 0), (0.02, 0.4, 0.2, 0.2, 0.2, 0.02)),
-    SAMPLING: Effect((0, 0, 0, 0, -0.1, 0), (0.02, 0.05, 0.05, 0.2, 0.2, 0.02)),
-    CUDNN_ATTENTION: Effect((0, 0, 0, 0, 0, 0), (0.02, 0.1, 0.7, 0.2, 0.7, 0.02)),
-    ALLOCATOR: Effect((0, -0.05, 0, 0, 0, 0), (0.03, 0.08, 0.02, 0.05, 0.02, 0.02)),
-}
-_PLAIN: Mapping[str, Scalar] = {
-    CHECKPOINTING: False,
-    METHOD: "full",
-    QUANTIZATION: "none",
-    LIGER: False,
-    COMPILE: False,
-    OPTIM: "adamw_torch_fused",
-    ATTENTION: "sdpa",
-    SAMPLING: "random",
-    ALLOCATOR: "",
-    CUDNN_ATTENTION: False,
-}
-
-
-def properties(arm: Configuration) -> tuple[tuple[str, Scalar], ...]:
-    """Return what sets this arm apart from the plain one, as (setting, level) pairs."""
-    found: list[tuple[str, Scalar]] = []
-    precision = arm[PRECISION]
-    if precision in {"tf32", "fp32"}:
-        found.append((PRECISION, "wide"))
-    if precision in {"fp32", "fp16"}:
-        found.append((PRECISION, precision))
-    others = (name for name in ARM_KEYS if name != PRECISION)
-    return (*found, *((name, arm[name]) for name in others if arm[name] != _PLAIN[name]))
-
-
-def effect(part: tuple[str, Scalar], *, on_cpu: bool = False) -> Effect:
-    """Return what a property does, as far as it is known beforehand."""
-    known = {**_EFFECTS, **_ON_CPU} if on_cpu else _EFFECTS
-    return known.get(part) or _BY_SETTING.get(part[0], _UNKNOWN)
-
-
-@dataclass(frozen=True)
 class Prior:
     """A Gaussian over the six logarithms of every arm; the figures are independent beforehand."""
 
@@ -169,7 +90,7 @@ def build(
     `predict`, asked at two micro-batches, replaces the effects on memory, and `pace` those on time.
     """
     mean = np.tile(COMMON_MEAN[:, None], (1, len(arms)))
-    between = (OWN_SD**2)[:, None, None] * np.eye(len(arms))
+    between = (OWN_SD**2)[:, None, None] * _own(arms)
     for part in dict.fromkeys(part for arm in arms for part in properties(arm)):
         has = np.array([float(part in properties(arm)) for arm in arms])
         known = effect(part, on_cpu=on_cpu)
@@ -181,6 +102,16 @@ def build(
     if pace is not None:
         _lay_time(mean, covariance, between, [pace(arm) for arm in arms])
     return Prior(mean, covariance)
+
+
+def _own(arms: Sequence[Configuration]) -> Array:
+    """Return the correlation of what arms have to themselves, (figures, arms, arms)."""
+    alike = [arm.replace({OPTIM: PLAIN[OPTIM]}).arm for arm in arms]
+    kin = np.array([[float(one == other) for other in alike] for one in alike])
+    own = np.eye(len(arms))
+    shares = np.isin(np.arange(FIGURES), [PER_SAMPLE, FLOOR, OVERHEAD, SLOPE]) * KIN
+    correlation: Array = shares[:, None, None] * kin + (1 - shares)[:, None, None] * own
+    return correlation
 
 
 def _lay_memory(
