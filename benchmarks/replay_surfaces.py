@@ -184,13 +184,15 @@ class Replay:
     def run(self, configuration: Configuration, plan: Plan, journal: Journal) -> Verdict:  # noqa: ARG002 - the seam
         """Look the configuration up, with noise; the virtual clock goes on by what the probe costs."""
         row = self._by_core[core(configuration)]
-        memory_noise, time_noise = self._noise(row)
+        memory_noise, time_noise, seen = self._noise(row)
         seconds = self._cost_s(row, time_noise)
         self.now_s += seconds
         self.probes += 1
         if not self.fits(row):
             self.oom_probes += 1
-            return Verdict(Kind.CUDA_OOM_TRAIN, duration_s=seconds)
+            # as live: what the card held when it was last looked at, which is no measure of what was needed
+            held = Measurements(device_peak_used_bytes=round(seen * self.case.card_gib * GIB))
+            return Verdict(Kind.CUDA_OOM_TRAIN, held, duration_s=seconds)
         assert row.micro_step_s is not None
         assert row.optimizer_step_s is not None
         assert row.used_bytes is not None
@@ -220,7 +222,7 @@ class Replay:
         nearest = max(smaller, key=lambda r: r.batch, default=row)
         return nearest.first_steps_s or 0.0
 
-    def _noise(self, row: Row) -> tuple[float, float]:
+    def _noise(self, row: Row) -> tuple[float, float, float]:
         key = (_key(row), row.batch)
         repeat = self._repeats[key]
         self._repeats[key] += 1
@@ -228,7 +230,7 @@ class Replay:
         floor = min((r.micro_step_s for r in self._arm_rows[_key(row)] if r.micro_step_s), default=0.0)
         flat = (row.micro_step_s or 0.0) <= FLAT_WITHIN * floor
         memory, time = rng.standard_normal(2)
-        return math.exp(MEMORY_NOISE * memory), math.exp((FLAT_NOISE if flat else AFFINE_NOISE) * time)
+        return math.exp(MEMORY_NOISE * memory), math.exp((FLAT_NOISE if flat else AFFINE_NOISE) * time), rng.random()
 
 
 def _key(row: Row) -> tuple[Scalar, ...]:

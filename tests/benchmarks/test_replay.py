@@ -94,6 +94,18 @@ def test_the_same_seed_shows_the_same_figures(folder):
     assert shown[0][0] != shown[0][1]
 
 
+def test_a_probe_that_runs_out_of_memory_shows_what_the_card_held_when_it_was_last_looked_at(folder):
+    surface = read_surfaces(folder)["strange-model"]
+    held = []
+    for seed in range(9):
+        case = Replay(surface, Case("strange-model", 24, 16), seed)
+        too_large = next(c for c in case.candidates if not case.fits(case._by_core[replay_core(c)]))
+        measured = case.run(too_large, None, None).measurements
+        held.append(measured.device_peak_used_bytes / GIB)
+        assert measured.samples_per_s is None
+    assert 0 <= min(held) < 8 < 16 < max(held) <= 24
+
+
 def replay_core(configuration):
     from autobatch.search.samplers import core
 
