@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,3 +132,33 @@ def script_parent(tmp_path_factory):
     made = ScriptParent(tmp_path_factory.mktemp("parent"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def run(script_parent, tmp_path):
+    """Runs a script as a probe from a preloaded parent."""
+
+    def run(source, *arguments, purpose="probe", seconds=6, **settings):
+        (tmp_path / "train.py").write_text(source)
+        folder = tmp_path / "study" / "1"
+        folder.mkdir(parents=True)
+        values = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "dataloader_num_workers": 0}
+        request = ProbeRequest(
+            Workload(Model("script", "script", "causal"), script=("python", str(tmp_path / "train.py"), *arguments)),
+            Configuration({**values, **settings}),
+            Plan(purpose, seconds, precision_target=1.0),
+            Limits(),
+            "cpu",
+            str(folder),
+        )
+        (folder / "request.json").write_text(request.to_json())
+        status = script_parent.run(folder, "autobatch.probe.script:main", 100)
+        outcome = folder / "outcome.json"
+        return SimpleNamespace(
+            status=status,
+            outcome=json.loads(outcome.read_text()) if outcome.exists() else None,
+            log=(folder / "log.txt").read_text(),
+            folder=tmp_path,
+        )
+
+    return run

@@ -77,3 +77,154 @@ def test_a_setting_that_is_none_is_the_usual_one():
     look.step()
 
     assert told[0]["settings"] == {"dataloader_prefetch_factor": 2}
+
+
+def test_a_loop_of_its_own_is_measured(run):
+    loop = """
+import torch
+import autobatch
+from torch.utils.data import DataLoader
+
+data = [torch.ones(40 if i == 9 else 3) for i in range(64)]
+seen = []
+with autobatch.probe() as p:
+    loader = DataLoader(data, batch_size=p.setting("per_device_train_batch_size", 1), shuffle=True,
+                        collate_fn=lambda rows: max(len(r) for r in rows))
+    for number, longest in enumerate(p.batches(loader), 1):
+        print("batch", longest, flush=True)
+        if number % p.setting("gradient_accumulation_steps", 1) == 0:
+            p.step(torch.tensor(0.5))
+print("after")
+"""
+    done = run(loop)
+
+    lines = done.log.splitlines()
+    assert done.outcome["status"] == "ok", done.log
+    assert [line for line in lines if line.startswith("batch")][:4] == ["batch 40"] * 4
+    assert "after" not in lines
+    assert done.outcome["measurements"]["loss"] == 0.5
+    assert done.outcome["flags"]["worst_case_unknown"] is False
+    assert done.outcome["flags"]["shows_defaults"] is True
+
+
+def test_a_loop_reads_its_settings_from_the_environment(run):
+    loop = """
+import os
+import autobatch
+with autobatch.probe() as p:
+    while True:
+        assert os.environ["AUTOBATCH_PER_DEVICE_TRAIN_BATCH_SIZE"] == "4"
+        assert os.environ["AUTOBATCH_GRADIENT_CHECKPOINTING"] == "0"
+        p.step()
+"""
+    assert run(loop, seconds=2).outcome["status"] == "ok"
+
+
+def test_a_loop_that_asks_for_every_setting_shows_no_defaults(run):
+    loop = """
+import autobatch
+from autobatch.settings import SETTINGS
+with autobatch.probe() as p:
+    for name, setting in SETTINGS.items():
+        p.setting(name, setting.default)
+    while True:
+        p.step()
+"""
+    assert run(loop, seconds=2).outcome["flags"]["shows_defaults"] is False
+
+
+def test_a_loop_that_ends_too_early_is_said(run):
+    done = run("import autobatch\nwith autobatch.probe() as p:\n    p.step()\n")
+
+    assert "ended after 1 steps" in done.outcome["error"]["message"]
+
+
+def test_a_setting_that_does_not_exist_is_said(run):
+    done = run("import autobatch\nwith autobatch.probe() as p:\n    p.setting('batch', 1)\n")
+
+    assert "no setting 'batch'" in done.outcome["error"]["message"]
+
+
+LOOP = """
+import sys, torch, autobatch
+from torch.utils.data import DataLoader, IterableDataset
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(64))
+
+with autobatch.probe() as p:
+    size, steps = p.setting("per_device_train_batch_size", 3), p.setting("gradient_accumulation_steps", 1)
+    for number, batch in enumerate(p.batches(LOADER), 1):
+        BODY
+        if number % steps == 0:
+            p.step()
+print("after", flush=True)
+"""
+
+
+def written(loader="DataLoader(range(64), batch_size=size)", body="pass"):
+    return LOOP.replace("LOADER", loader).replace("BODY", body)
+
+
+def test_a_loop_that_fails_only_under_test_is_told_apart(run, tmp_path):
+    trace = f"open({str(tmp_path / 'alone.txt')!r}, 'a').write('.' if size == 3 else '')"
+
+    done = run(written(body=f"{trace}; assert len(batch) == 3"))
+
+    assert done.outcome["error"]["type"] == "AssertionError"
+    assert done.outcome["flags"] == {"fails_alone": False}
+    assert (tmp_path / "alone.txt").read_text() == ".."  # it goes no further than it must
+
+
+def test_a_loop_that_fails_by_itself_too_is_said(run):
+    assert run(written(body="1 / 0")).outcome["flags"] == {"fails_alone": True}
+
+
+@pytest.mark.parametrize(
+    "loader", ["DataLoader(Stream(), batch_size=size)", "DataLoader(range(64), batch_size=None)", "iter(range(30))"]
+)
+def test_a_loop_of_batches_whose_longest_is_unknown_is_measured(run, loader):
+    done = run(written(loader))
+
+    assert done.outcome["status"] == "ok", done.log
+    assert done.outcome["flags"]["worst_case_unknown"] is True
+    assert "after" not in done.log
+
+
+def test_an_iterator_too_short_to_be_timed_is_said(run):
+    error = run(written("iter(range(9))")).outcome["error"]
+
+    assert error["message"] == "The loop ended after 4 steps, and 6 are needed to time it."
+    assert "iterated again" in error["do"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (written("DataLoader(range(64), batch_size=3)"), "makes batches of 3 when per_device_train_batch_size is 4"),
+        (written(body="steps = 3"), "takes 3 batches to a step when gradient_accumulation_steps is 2"),
+        (written(body="continue"), "took 100 batches without a call of p.step()"),
+        (written("[]"), "The loader makes no batch."),
+    ],
+)
+def test_a_loop_that_does_not_do_as_it_is_told_is_said(run, source, said):
+    assert said in run(source).outcome["error"]["message"]
+
+
+def test_samples_are_counted_as_they_are_drawn(run):
+    body = """
+        if number > 4 and number % 3 == 0:
+            p.step()
+        if number > 4:
+            continue
+"""
+    found = run(written(body=body)).outcome["measurements"]
+
+    assert found["samples_per_s"] * found["step_s"] == pytest.approx(3 * 4)
+
+
+def test_a_loop_may_take_the_longest_batch_to_pieces(run):
+    loader = "DataLoader([{'x': 1}] * 64, batch_size=size)"
+
+    assert run(written(loader, "batch.pop('x')")).outcome["status"] == "ok"
