@@ -25,7 +25,7 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or _MORE.format(place=_place(limits))
     configuration, needs = sampler.needs_bytes(facts)
-    if not short or (other and needs <= limit):
+    if not short or needs <= limit:
         return other or "Nothing was measured to its end: the same command again goes on with this study."
     place = _place(limits)
     return (

@@ -11,7 +11,7 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ACCIDENTS, HOST_MEMORY, Fact, too_large
-from autobatch.search.judge import Core, Judge, latest, preferred
+from autobatch.search.judge import Core, Judge, failed, latest, preferred
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
 from autobatch.verdict import MEMORY_KINDS, Kind
@@ -27,6 +27,8 @@ WHOLE_STEPS = 4
 """Optimizer steps of a confirmation: two that meet the worst case, and those that are timed."""
 LEAST_LOSS = 0.02
 """A finalist that turns out too large is stood in for by another this near to it, if there is one."""
+LARGEST_LOSS = 0.1
+"""By this much must the best be faster than all that was confirmed to be chosen without a confirmation."""
 
 
 @dataclass
@@ -81,7 +83,8 @@ class Confirmation:
         if max(self.judge.scores(facts).values(), default=0.0) >= (1 - LEAST_LOSS) * lost:
             return None
         same = [c for c in self.candidates if c.arm == over.configuration.arm]
-        below = [c for c in same if c.micro_batch < over.configuration.micro_batch]
+        known = failed(facts) | self._settled()
+        below = [c for c in same if c.micro_batch < over.configuration.micro_batch and core(c) not in known]
         return max(below, key=lambda c: c.micro_batch, default=None)
 
     def chosen(self) -> Core | None:
@@ -89,7 +92,9 @@ class Confirmation:
         scores = self.judge.scores(self.desk.facts)
         ran = {core(fact.configuration) for fact in self._confirmed() if fact.ok}
         confirmed = {key: score for key, score in scores.items() if key in ran}
-        return preferred(confirmed or scores, self.desk.facts, self.tie)
+        # an earlier run may have confirmed what this one found to be far from the best
+        far = max(confirmed.values(), default=0.0) < (1 - LARGEST_LOSS) * max(scores.values(), default=0.0)
+        return preferred(scores if far else confirmed, self.desk.facts, self.tie)
 
     def _to_confirm(self) -> tuple[Configuration | None, str]:
         lowered = self._lowered()

@@ -21,7 +21,7 @@ from autobatch.search.choice import Choice, choose
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
 from autobatch.search.first_stage import FirstStage, initial_settings
-from autobatch.search.inference import InferencePhase, fastest
+from autobatch.search.inference import InferencePhase, fastest, rates
 from autobatch.search.judge import Core, Judge, PlainJudge
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
@@ -52,7 +52,7 @@ class Search:
         limits: memory that is safe.
         study_name: a study of that name is gone on with.
         budget_s: wall clock for everything, in seconds.
-        threshold: the search ends when the best probe left is expected to gain less than this share.
+        threshold: the search ends when the best of what is left is expected to gain less than this share.
         tie: within this share of the best, less memory wins; 0 turns it off.
         candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
@@ -133,34 +133,53 @@ class Search:
             chosen = phase.run(confirms=self.confirmations > 0)
             first.stopped = phase.stopped
             return chosen
-        judge = self._judge()
+        while True:
+            before = self._confirmations()
+            chosen = self._round(first)
+            # what all finalists turned out to need too much of, others that were not worth a probe may need less of
+            if chosen is not None or self._confirmations() == before or self._broken():
+                return chosen
+
+    def _round(self, first: FirstStage) -> Core | None:
         self.observer.stage("search")
         first.run()
         self._tuned = tune(self._desk, self._best(), self._budget, self.observer, self.workload)
         if not self.confirmations:
             return self._best()
         self.observer.stage("confirm")
-        confirmation = Confirmation(self._desk, judge, self._budget, self._tuned, self.tie, self._allowed)
-        self._confirmation = confirmation
-        chosen = confirmation.run()
-        self._tuned = confirmation.tuned
-        if confirmation.broken:
-            first.stopped = f"confirmations fail for another reason than memory: {confirmation.broken}"
+        self._confirmation = self._last_stage()
+        chosen = self._confirmation.run()
+        self._tuned = self._confirmation.tuned
+        if self._broken():
+            first.stopped = f"confirmations fail for another reason than memory: {self._broken()}"
         return chosen
+
+    def _broken(self) -> str:
+        return self._confirmation.broken if self._confirmation else ""
 
     def _so_far(self) -> Core | None:
         """Return the choice of a search that was interrupted."""
         if self.phase == "inference":
             return fastest(self._desk.facts)
-        if self._confirmation is None:
+        if not self.confirmations:
             return self._best()
-        self._tuned = self._confirmation.tuned
-        return self._confirmation.chosen()
+        confirmation = self._confirmation or self._last_stage()
+        self._tuned = confirmation.tuned
+        return confirmation.chosen()
+
+    def _confirmations(self) -> int:
+        return sum(fact.confirms for fact in self._desk.facts)
+
+    def _last_stage(self) -> Confirmation:
+        return Confirmation(self._desk, self._judge(), self._budget, self._tuned, self.tie, self._allowed)
 
     def _judge(self) -> Judge:
         if isinstance(self._sampler, StructuredSampler):
             return self._sampler
         return PlainJudge(frozenset(core(one) for one in self._allowed))
+
+    def _scores(self) -> Mapping[Core, float]:
+        return rates(self._desk.facts) if self.phase == "inference" else self._judge().scores(self._desk.facts)
 
     def _best(self) -> Core | None:
         scores = self._judge().scores(self._desk.facts)
@@ -189,7 +208,7 @@ class Search:
 
     def _result(self, first: FirstStage, chosen: Core | None, *, interrupted: bool) -> Result:
         facts, choice = self._desk.facts, self._choice(chosen)
-        others = {k: v for k, v in self._judge().scores(facts).items() if k != chosen}
+        others = {k: v for k, v in self._scores().items() if k != chosen}
         second = max(others, key=lambda key: others[key], default=None)
         return Result(
             study=self.study_name,

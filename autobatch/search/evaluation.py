@@ -9,7 +9,7 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, confirmation_s, evaluation_s, longest_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
-from autobatch.settings import EVAL_BATCH, Configuration
+from autobatch.settings import EVAL_BATCH, SETTINGS, Configuration
 from autobatch.workload.spec import Workload
 
 LEAST_GAIN = 0.02
@@ -69,8 +69,13 @@ class EvalStage:
             return 1
         generates = self.workload is None or self.workload.generation is not None
         wanted = max(int(configuration[EVAL_BATCH]), 1 if generates else configuration.micro_batch)
-        sizes = [int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())]
-        return max((size for size in sizes if size <= wanted), default=min(sizes, default=1))
+        sizes = self._sizes()
+        return max((size for size in sizes if size <= wanted), default=sizes[0])
+
+    def _sizes(self) -> list[int]:
+        space = self.desk.space
+        held = space.fixed.get(EVAL_BATCH, SETTINGS[EVAL_BATCH].default)
+        return sorted(int(size) for size in space.searched.get(EVAL_BATCH, (held,)))
 
     def _matters(self, fact: Fact, carried: float | None) -> bool:
         """Tell whether twice the evaluation speed would shorten the whole training, evaluated once an epoch."""
@@ -82,7 +87,7 @@ class EvalStage:
     def _ladder(self, first: int) -> list[int]:
         """Return the sizes to climb from the first, doubling."""
         ladder: list[int] = []
-        for size in sorted(int(size) for size in self.desk.space.searched.get(EVAL_BATCH, ())):
+        for size in self._sizes():
             if size >= first and (not ladder or size >= 2 * ladder[-1]):
                 ladder.append(size)
         return ladder

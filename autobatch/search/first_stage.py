@@ -15,7 +15,7 @@ from autobatch.search.desk import Desk
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
 from autobatch.search.judge import Core
 from autobatch.search.samplers import CandidateSampler, Decision, core
-from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Configuration, Scalar, SearchSpace
+from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
 from autobatch.verdict import Kind
 
 LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
@@ -36,12 +36,11 @@ FIRST_SHARE = 0.25
 def initial_settings(space: SearchSpace) -> dict[str, Scalar]:
     """Return the values at which the first stage holds the settings of the later ones."""
     usual: dict[str, Scalar] = {WORKERS: FIRST_WORKERS, EVAL_BATCH: FIRST_EVAL_BATCH}
-    return {name: _nearest(space.searched[name], usual.get(name)) for name in LATER if name in space.searched}
+    held = {name: usual.get(name, SETTINGS[name].default) for name in LATER if name in space.searched}
+    return {name: _nearest(space.searched[name], value) for name, value in held.items()}
 
 
-def _nearest(choices: Sequence[Scalar], usual: Scalar | None) -> Scalar:
-    if usual is None:
-        return choices[0]
+def _nearest(choices: Sequence[Scalar], usual: Scalar) -> Scalar:
     below = [choice for choice in choices if int(choice) <= int(usual)]
     return max(below, key=int) if below else min(choices, key=int)
 
@@ -64,7 +63,7 @@ class FirstStage:
     def run(self) -> None:
         """Probe until there is a reason to stop."""
         self._known = {core(candidate) for candidate in self.candidates}
-        self._start = len(self.desk.facts)
+        self._start, self.stopped = len(self.desk.facts), ""
         if isinstance(self.sampler, CandidateSampler):
             self._resume()
         while not self.stopped:
@@ -152,7 +151,7 @@ class FirstStage:
 
     def _out_of_time(self) -> str:
         facts = self.desk.facts
-        tuning = TUNING_PROBES * sum(name in self.desk.space.searched for name in (WORKERS, EVAL_BATCH))
+        tuning = TUNING_PROBES * sum(name in self.desk.space.searched for name in LATER)
         # with nothing safe yet there is nothing to tune or to confirm
         feasible = any(fact.ok for fact in facts)
         held = self.budget.reserve_s(facts, tuning, self.confirmations) if feasible else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autobatch import attributes
@@ -65,10 +65,17 @@ class InferencePhase:
 
 def fastest(facts: Sequence[Fact]) -> Core | None:
     """Return the key of the fastest inference that fits, as far as it was measured."""
-    keys = {core(fact.configuration) for fact in facts if fact.purpose == "inference"}
-    fit = [fact for key in keys for fact in fitting(facts, key)]
-    best = max(fit, key=speed, default=None)
-    return None if best is None else core(best.configuration)
+    found = rates(facts)
+    return max(found, key=lambda key: found[key], default=None)
+
+
+def rates(facts: Sequence[Fact]) -> Mapping[Core, float]:
+    """Return the samples/s of the fastest inference that fits, by key."""
+    fit = {
+        key: fitting(facts, key)
+        for key in dict.fromkeys(core(f.configuration) for f in facts if f.purpose == "inference")
+    }
+    return {key: max(map(speed, seen)) for key, seen in fit.items() if seen}
 
 
 def _batch(fact: Fact) -> int:

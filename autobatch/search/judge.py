@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
 Core = tuple[Scalar, ...]
 NOISE = 0.02
 """Relative standard deviation of a measured throughput where the device is the bound."""
+OWN_SHARE = 0.6
+"""Variance of one configuration's difference between confirmation and probe, in that of what all have in common."""
 LIKE_MEMORY = 0.01
 """Peaks this near to each other are no difference: a confirmation alone shows a little more than a short probe."""
 
@@ -43,14 +45,14 @@ class PlainJudge:
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the mean throughput of every configuration that never failed."""
-        unsafe = failed(facts)
+        unsafe, apart = failed(facts), drift(facts, lambda fact: fact.samples_per_s if fact.ok else None)
         found: dict[Core, list[float]] = defaultdict(list)
         for fact in facts:
             key = core(fact.configuration)
             # other numbers of workers than it would train with say nothing of what it can do
             may_be = fact.stage != "loader" and (self.allowed is None or key in self.allowed)
             if fact.ok and fact.samples_per_s and may_be and key not in unsafe:
-                found[key].append(fact.samples_per_s)
+                found[key].append(fact.samples_per_s / (math.exp(apart) if fact.purpose == "confirm" else 1.0))
         return {key: statistics.fmean(values) for key, values in found.items()}
 
     def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:
@@ -61,12 +63,40 @@ class PlainJudge:
         return max(open_, key=lambda key: open_[key], default=None)
 
 
+def drift(facts: Sequence[Fact], figure: Callable[[Fact], float | None]) -> float:
+    """Return by how much the logarithm of a figure differs in confirmations from short probes, whatever was confirmed.
+
+    What both measured tells it: a difference that they have in common makes none of them better or worse.
+    """
+    seen: dict[bool, dict[Core, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+    for fact in facts:
+        value = figure(fact)
+        if value and fact.stage != "loader":
+            seen[fact.purpose == "confirm"][core(fact.configuration)].append(math.log(value))
+    both = [
+        statistics.fmean(own) - statistics.fmean(seen[False][key])
+        for key, own in seen[True].items()
+        if key in seen[False]
+    ]
+    return sum(both) / (len(both) + OWN_SHARE)
+
+
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:
-    """Return what ran out of device memory in training, or too near to it; and what failed when confirmed last."""
+    """Return what ran out of device memory in training, or too near to it, and what needs more than that.
+
+    And what failed when confirmed last.
+    """
     over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
+    least: dict[tuple[Scalar, ...], float] = {}
+    for fact in over:
+        if fact.purpose not in {"eval", "inference"}:
+            arm = fact.configuration.arm
+            least[arm] = min(least.get(arm, math.inf), fact.configuration.micro_batch)
+    tried = [fact.configuration for fact in facts]
+    too_large = {core(c) for c in tried if c.micro_batch >= least.get(c.arm, math.inf)}
     last = {core(fact.configuration): fact for fact in facts if fact.purpose == "confirm"}
     refuted = {key for key, fact in last.items() if not fact.ok and fact.verdict.kind not in ACCIDENTS}
-    return frozenset(core(fact.configuration) for fact in over if fact.purpose not in {"eval", "inference"}) | refuted
+    return frozenset(too_large | refuted)
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:

@@ -11,7 +11,7 @@ from autobatch.request import Limits, Plan
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import HOST_MEMORY, Fact
-from autobatch.settings import WORKERS, Configuration
+from autobatch.settings import WORKERS, Configuration, Scalar
 from autobatch.verdict import Measurements
 
 BUSY = 0.02
@@ -106,6 +106,21 @@ class LoaderStage:
         fastest = max(other.samples_per_s for other in self._measured.values())
         slower = 1 - fact.samples_per_s / fastest if fastest else 0.0
         return max(_wait(fact), slower if slower > SLOWER else 0.0)
+
+
+def faster_value(desk: Desk, budget: Budget, fact: Fact, name: str) -> Scalar:
+    """Return the value of another of the loader's settings: the fact's own, unless one is faster beyond noise."""
+    own = fact.configuration[name]
+    measured = {own: fact.samples_per_s}
+    for value in desk.space.searched[name]:
+        if value in measured or budget.left_s < 2 * typical_probe_s(desk.facts):
+            continue
+        plan = Plan(max_seconds=min(longest_s(DEADLINE_S, desk.facts), budget.left_s))
+        why = {attributes.WHY: f"is it faster with {name}={value}?"}
+        seen = desk.probe(fact.configuration.replace({name: value}), plan, "loader", why)
+        measured |= {value: seen.samples_per_s} if seen.ok else {}
+    best = max(measured, key=lambda value: measured[value])
+    return best if measured[best] > (1 + SLOWER) * measured[own] else own
 
 
 def _workers(fact: Fact) -> int:

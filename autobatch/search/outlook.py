@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
 from autobatch.search.deviation import Deviation, kin_of
 from autobatch.search.earlier import learned
-from autobatch.search.facts import Fact, device_limit, too_large, training_bytes
+from autobatch.search.facts import Fact, device_limit, too_large
 from autobatch.search.judge import Core
+from autobatch.search.observing import below_a_step, table, tells
 from autobatch.search.posterior import (
     MEMORY_MISFIT,
     Observations,
@@ -29,15 +31,12 @@ from autobatch.search.posterior import (
 from autobatch.search.prior import FIXED, FLOOR, OPTIMIZER, OVERHEAD, PER_SAMPLE, SLOPE, Array, PaceOf, Predict
 from autobatch.search.samplers import core
 from autobatch.settings import MICRO_BATCH, Configuration, SearchSpace
-from autobatch.verdict import Kind
 
 TIMED_STEPS = 10
 LONGEST_TIMING_S = 3.0
 WARM_STEPS = 2
 """A probe's untimed steps, in which it meets the worst case."""
 LARGEST_LOG_GAIN = 5.0
-WHOLE = frozenset({Kind.OK, Kind.OVER_LIMIT, Kind.HOST_OVER_LIMIT, Kind.HOPELESS, Kind.NUMERICS, Kind.SPILL})
-"""Kinds of probes that met their worst case: what others had taken when they ended is no need, only a part of one."""
 
 
 class Outlook:
@@ -87,18 +86,22 @@ class Outlook:
         """Bring every figure up to date with the facts; nothing is done where none is new."""
         if len(facts) == self._learned:
             return
-        known = [fact for fact in facts if core(fact.configuration) in self._index and _tells(fact)]
+        known = [fact for fact in facts if core(fact.configuration) in self._index and tells(fact)]
         self._mark(known)
         seen = self._observations(known)
         self._posterior.update(seen)
+        stepped = below_a_step(seen, self._memory_of(seen))
+        if stepped.any():
+            seen = replace(seen, memory=np.where(stepped, math.nan, seen.memory))
+            self._posterior.update(seen)
         self._look(seen)
         self._weigh(known)
         self._learned = len(facts)  # last: an interrupt on the way must not pass for learned
 
-    def gain_over(self, best: Core, other: Core) -> float:
-        """Return the expected gain over `best` if it were known for certain whether `other` is faster."""
-        gains = self._gains(self._index[best], measurements=1.0)
-        return float(gains[self._index[other]] @ self._posterior.weights)
+    def gains_over(self, best: Core) -> Mapping[Core, float]:
+        """Return the expected gain over `best` if it were known for certain whether each candidate is faster."""
+        gains = self._gains(self._index[best], measurements=1.0) @ self._posterior.weights
+        return {key: float(gains[index]) for key, index in self._index.items()}
 
     def gain_of_all(self, candidates: NDArray[np.bool_]) -> float:
         """Return the expected gain if the best of these candidates could be picked: what is left to gain."""
@@ -135,24 +138,15 @@ class Outlook:
         for fact in facts:
             groups[self._index[core(fact.configuration)]].append(fact)
         self._seen = np.array(list(groups), dtype=int)
-        rows = [self._row(group) for group in groups.values()]
-        table = np.array(rows, dtype=float).reshape(len(rows), 5)
-        return Observations(self.arm[self._seen], self.batch[self._seen], *(table[:, i] for i in range(5)))
+        rows = table(list(groups.values()), self._space, self._limits)
+        return Observations(self.arm[self._seen], self.batch[self._seen], *rows)
 
-    def _row(self, group: Sequence[Fact]) -> tuple[float, float, float, float, float]:
-        ended = [f.verdict for f in group]
-        timed = [v.measurements for v in ended if v.measurements.micro_step_s]
-        memory = [training_bytes(v.measurements) for v in ended if v.kind in WHOLE]
-        known = [m for m in memory if m]
-        over = any(too_large(fact, self._space, self._limits) for fact in group)
-        short = over and not known and self._limits.device_bytes
-        return (
-            _mean_log(known),
-            math.log(self._limits.device_bytes) if short and self._limits.device_bytes else math.nan,
-            _mean_log([m.micro_step_s for m in timed if m.micro_step_s]),
-            _mean_log([m.optimizer_step_s for m in timed if m.optimizer_step_s]),
-            float(max(len(timed), 1)),
-        )
+    def _memory_of(self, seen: Observations) -> Array:
+        """Return the log bytes that are expected of the rows."""
+        figures = self._posterior.samples[:, seen.arm]
+        each = log_memory(figures[FIXED], figures[PER_SAMPLE], np.log(seen.batch)[:, None])
+        mean: Array = each @ self._posterior.weights
+        return mean
 
     def _look(self, seen: Observations) -> None:
         figures, weights = self._posterior.samples[:, self.arm], self._posterior.weights
@@ -204,19 +198,9 @@ class Outlook:
         return np.minimum(gains, LARGEST_LOG_GAIN)
 
 
-def _tells(fact: Fact) -> bool:
-    """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
-    confirmed = fact.purpose == "confirm" and not fact.eval_to_blame
-    return fact.stage in {"search", "compare"} or confirmed or (fact.stage == "loader" and fact.ok)
-
-
 def _two(batch: Array) -> tuple[int, int]:
     low = int(batch.min())
     return low, max(int(batch.max()), low + 1)
-
-
-def _mean_log(values: Sequence[float]) -> float:
-    return statistics.fmean(math.log(value) for value in values) if values else math.nan
 
 
 def _step_s(fact: Fact) -> Array:

@@ -32,7 +32,7 @@ class Decision:
     configuration: Configuration | None
     reason: str
     gain: float | None = None
-    """Expected gain of the best probe left, as a share of the throughput; None where nothing is known of it."""
+    """Expected gain of the best of what is left, as a share of the throughput; None where nothing is known of it."""
     why: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the trial: what is predicted of it."""
 

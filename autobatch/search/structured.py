@@ -82,7 +82,9 @@ class StructuredSampler(CandidateSampler):
 
     def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:  # noqa: ARG002 - the seam
         """Return the measured configuration whose confirmation is expected to gain most, if that is worth it."""
-        worth = {key: self._outlook.gain_over(best, key) for key in self.scores(facts) if key != best}
+        scores = self.scores(facts)
+        gains = self._outlook.gains_over(best)
+        worth = {key: gains[key] for key in scores if key != best}
         rival = max(worth, key=lambda key: worth[key], default=None)
         return rival if rival is not None and worth[rival] >= CONFIRMATION_COST * self._threshold else None
 

@@ -8,10 +8,11 @@ from typing import Any
 from autobatch.search.budget import Budget
 from autobatch.search.desk import Desk
 from autobatch.search.evaluation import EvalStage
+from autobatch.search.facts import Fact
 from autobatch.search.judge import Core, latest
-from autobatch.search.loader import LoaderStage
+from autobatch.search.loader import LoaderStage, faster_value
 from autobatch.search.seams import Observer
-from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
+from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, Scalar
 from autobatch.workload.spec import Workload
 
 
@@ -25,9 +26,19 @@ def tune(desk: Desk, best: Core | None, budget: Budget, observer: Observer, work
         observer.stage("loader")
         workers = LoaderStage(desk, budget).run(fact)
         tuned |= {} if workers is None else {WORKERS: workers}
+    for name in (PREFETCH, PIN_MEMORY):
+        measured = _with(desk, fact, tuned)
+        if name in desk.space.searched and (measured.configuration[WORKERS] or name != PREFETCH):
+            tuned |= {name: faster_value(desk, budget, measured, name)}
     if EVAL_BATCH in desk.space.searched:
         observer.stage("eval")
         stage = EvalStage(desk, budget, workload=workload)
         chosen = stage.run(fact.configuration.replace(tuned), carried=fact.samples_per_s)
         tuned |= {} if chosen is None else {EVAL_BATCH: chosen.configuration[EVAL_BATCH]}
     return tuned
+
+
+def _with(desk: Desk, fact: Fact, tuned: Mapping[str, Scalar]) -> Fact:
+    """Return the last fact of a configuration with the settings found so far; the given one where there is none."""
+    configuration = fact.configuration.replace(tuned)
+    return next((one for one in reversed(desk.facts) if one.ok and one.configuration == configuration), fact)

@@ -96,6 +96,22 @@ def world():
 
 
 @pytest.fixture
+def confirming(world):
+    """Changes the verdicts of confirmations alone: `change(configuration, verdict)`."""
+
+    def do(change):
+        usual = world.run
+
+        def run(configuration, plan, journal):
+            verdict = usual(configuration, plan, journal)
+            return change(configuration, verdict) if plan.purpose == "confirm" else verdict
+
+        world.run = run
+
+    return do
+
+
+@pytest.fixture
 def workload():
     return Workload(Model("tiny", "tiny", "causal"), effective_batch=48)
 

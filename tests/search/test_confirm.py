@@ -7,8 +7,8 @@ from optuna.storages import InMemoryStorage
 
 from autobatch.request import Limits
 from autobatch.search.samplers import core
-from autobatch.search.seams import NullLedger
-from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
+from autobatch.search.seams import NullLedger, StopSearch
+from autobatch.settings import EVAL_BATCH, MICRO_BATCH, WORKERS, SearchSpace
 from autobatch.verdict import HINTS, Kind, Verdict
 
 GIB = 2**30
@@ -224,3 +224,103 @@ def test_on_a_cpu_one_that_the_host_is_too_small_for_gives_way_to_the_next_small
     chosen = search(space=space, limits=Limits(24 * GIB, 1.0, 24 * GIB)).run().chosen
     assert chosen.confirmed
     assert chosen.configuration.micro_batch == 16
+
+
+def needing(world, factor):
+    """Return a change of verdicts: so much more memory, which may be over the limit."""
+
+    def change(configuration, verdict):
+        peak = round(world.used_gib(configuration) * factor * GIB)
+        kind = Kind.OVER_LIMIT if peak > world.card_gib * GIB else verdict.kind
+        return replace(verdict, kind=kind, measurements=replace(verdict.measurements, device_peak_used_bytes=peak))
+
+    return change
+
+
+def confirmed(world):
+    return [configuration.micro_batch for configuration, purpose in world.tried if purpose == "confirm"]
+
+
+def test_where_all_finalists_need_too_much_what_was_not_worth_a_probe_is_tried(search, world, workload, confirming):
+    """Checkpointing cannot win beside what fits in a short probe, and is all that fits in the end."""
+    world.card_gib, world.fixed_gib, world.effective_batch = 20.4, 17.0, 8
+    confirming(needing(world, 1.04))
+    space = SearchSpace({}, {"precision": ("bf16",), "gradient_checkpointing": (False, True), MICRO_BATCH: (1,)}, 8)
+    result = search(space=space, workload=replace(workload, effective_batch=8)).run()
+    assert result.chosen.confirmed
+    assert result.chosen.configuration["gradient_checkpointing"]
+
+
+@pytest.fixture
+def nearly(world, workload, confirming):
+    """Micro-batches of one arm whose memory grows little, two of which are too large by a confirmation's more."""
+    peaks = {1: 17.0, 2: 17.1, 4: 17.3, 8: 17.7, 16: 18.9, 32: 20.3, 64: 22.0}
+    rates = {1: 0.5, 2: 0.7, 4: 0.85, 8: 0.94, 16: 0.99, 32: 1.0, 64: 1.0}
+    world.card_gib, world.effective_batch = 20.4, 64
+    world.used_gib = lambda configuration: peaks[configuration.micro_batch]
+    world.micro_step_s = lambda configuration: 0.02 * configuration.micro_batch / rates[configuration.micro_batch]
+    confirming(needing(world, 1.085))
+    space = SearchSpace({}, {"precision": ("bf16",)}, 64)
+    return {"space": space, "workload": replace(workload, effective_batch=64), "sampler_name": "grid"}
+
+
+def test_what_needs_more_than_what_was_too_large_is_not_confirmed_and_nothing_is_twice(search, world, nearly):
+    result = search(**nearly).run()
+    assert result.chosen.configuration.micro_batch == 8
+    assert confirmed(world) == [16, 8]
+
+
+def test_what_needs_more_than_what_was_too_large_is_not_chosen_when_interrupted(search, world, nearly):
+    world.script = lambda number: KeyboardInterrupt() if number == 8 else None
+    assert search(**nearly).run().chosen.configuration.micro_batch == 8
+
+
+def test_what_an_earlier_run_confirmed_does_not_stand_before_what_is_far_better(search, confirming):
+    storage = InMemoryStorage()
+    slow = search(storage=storage, budget_s=16.0).run().chosen
+
+    def stop(*_):
+        raise StopSearch
+
+    confirming(stop)
+    cut_off = search(storage=storage).run()
+    assert cut_off.chosen.measurements.samples_per_s > 1.1 * slow.measurements.samples_per_s
+    assert not cut_off.chosen.confirmed
+
+
+def test_a_finished_search_that_is_stopped_at_once_the_next_time_keeps_its_answer(search, world, workload):
+    rates = {8: 0.94, 16: 0.99, 32: 1.0}
+    world.effective_batch, world.sample_gib = 64, 0.3
+    world.micro_step_s = lambda configuration: 0.02 * configuration.micro_batch / rates[configuration.micro_batch]
+    space = SearchSpace({}, {"precision": ("bf16",), MICRO_BATCH: (8, 16, 32)}, 64)
+    asked = {"space": space, "workload": replace(workload, effective_batch=64), "sampler_name": "grid"}
+    asked["storage"] = InMemoryStorage()
+    first = search(**asked).run().chosen
+
+    def stopped():
+        raise StopSearch
+
+    again = search(**asked, gate=stopped).run().chosen
+    assert first.confirmed
+    assert again.configuration == first.configuration
+
+
+@pytest.mark.parametrize("sampler", ["grid", "structured"])
+def test_where_confirmations_are_slower_than_probes_they_do_not_follow_in_turn(
+    search, world, workload, confirming, sampler
+):
+    def slower(_, verdict):
+        seen = verdict.measurements
+        names = ("micro_step_s", "optimizer_step_s", "step_s")
+        longer = {name: 1.15 * getattr(seen, name) for name in names}
+        return replace(verdict, measurements=replace(seen, **longer, samples_per_s=seen.samples_per_s / 1.15))
+
+    world.effective_batch, world.sample_gib = 720, 0.05
+    world.micro_step_s = lambda configuration: 0.002 + 0.06 * configuration.micro_batch
+    confirming(slower)
+    asked = {"space": SearchSpace({}, {"precision": ("bf16",)}, 720), "storage": InMemoryStorage()}
+    asked |= {"workload": replace(workload, effective_batch=720), "sampler_name": sampler}
+    search(**asked).run()
+    assert len(confirmed(world)) <= 3
+    search(**asked).run()
+    assert len(confirmed(world)) <= 3

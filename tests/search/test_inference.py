@@ -158,3 +158,25 @@ def test_an_interrupt_keeps_the_fastest_that_was_measured(search, world):
     chosen = search(space=space, phase="inference").run().chosen
     assert chosen.configuration["precision"] == "fp32"
     assert chosen.measurements.eval_samples_per_s == 16.0
+
+
+def test_the_runner_up_is_the_second_fastest_inference(search, world):
+    rates = {"bf16": 90, "fp16": 100, "tf32": 95, "fp32": 50}
+
+    def verdict(configuration):
+        batch = configuration[EVAL_BATCH]
+        speed = rates[configuration["precision"]] * batch / (batch + 4)
+        return Verdict(Kind.OK, Measurements(eval_samples_per_s=speed, eval_device_peak_used_bytes=2**30))
+
+    world.verdict = verdict
+    space = SearchSpace({}, {"precision": tuple(rates), EVAL_BATCH: (1, 2, 4, 8, 16, 32, 64)}, 48)
+    result = search(space=space, phase="inference").run()
+    assert (result.chosen.configuration["precision"], result.runner_up.configuration["precision"]) == ("fp16", "tf32")
+
+
+def test_a_batch_that_is_held_is_measured_in_every_precision(search, world):
+    space = SearchSpace({EVAL_BATCH: 16}, {"precision": ("bf16",)}, 48)
+    result = search(space=space, phase="inference").run()
+    assert result.chosen.configuration[EVAL_BATCH] == 16
+    assert result.chosen.confirmed
+    assert batches(world) == [16, 16]

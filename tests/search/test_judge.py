@@ -1,3 +1,5 @@
+import pytest
+
 from autobatch.search.facts import Fact
 from autobatch.search.judge import PlainJudge
 from autobatch.search.samplers import core
@@ -26,3 +28,17 @@ def test_what_is_held_back_since_is_not_offered_again():
 def test_other_numbers_of_workers_say_nothing_of_the_configuration():
     slow = Fact(3, LARGE, "loader", "probe", Verdict(Kind.OK, Measurements(samples_per_s=5.0)))
     assert PlainJudge().scores([*FACTS, slow])[core(LARGE)] == 20.0
+
+
+def test_what_is_as_large_as_what_was_too_large_is_not_safe_either():
+    over = Fact(3, SMALL, "confirm", "confirm", Verdict(Kind.OVER_LIMIT, Measurements(samples_per_s=10.0)))
+    assert PlainJudge().scores([*FACTS, over]) == {}
+
+
+def test_what_confirmations_have_in_common_makes_none_of_them_worse():
+    confirmed = [Fact(3 + n, one, "confirm", "confirm", fact(0, one, 0.8 * speed).verdict)
+                 for n, (one, speed) in enumerate([(SMALL, 11.0), (LARGE, 20.0)])]  # fmt: skip
+    scores = PlainJudge().scores([*FACTS, *confirmed])
+    alone = PlainJudge().scores([*FACTS, confirmed[1]])
+    assert scores[core(LARGE)] / scores[core(SMALL)] == pytest.approx(20 / 11, rel=0.02)
+    assert alone[core(LARGE)] > 0.95 * 20.0

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from autobatch.settings import EVAL_BATCH, WORKERS, SearchSpace
+import pytest
+
+from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, SearchSpace
 from autobatch.verdict import Kind, Verdict
 
 
@@ -58,3 +60,23 @@ def test_evaluation_that_fails_at_first_is_tried_at_a_smaller_batch(search, worl
     chosen = search(space=eval_space).run().chosen
     assert chosen.configuration[EVAL_BATCH] == 2
     assert chosen.confirmed
+
+
+WANTED = {PREFETCH: 8, PIN_MEMORY: False}
+
+
+@pytest.mark.parametrize("faster", [None, PREFETCH, PIN_MEMORY])
+def test_the_loaders_other_settings_keep_their_defaults_unless_another_value_is_faster(search, world, faster):
+    usual = world.throughput
+    world.throughput = lambda c: usual(c) * (1.2 if faster and c[faster] == WANTED[faster] else 1.0)
+    searched = {"precision": ("bf16",), PREFETCH: (2, 4, 8), PIN_MEMORY: (False, True)}
+    chosen = search(space=SearchSpace({WORKERS: 2}, searched, 48)).run().chosen
+    found = {name: chosen.configuration[name] for name in WANTED}
+    assert found == {PREFETCH: 2, PIN_MEMORY: True, **({faster: WANTED[faster]} if faster else {})}
+    assert chosen.confirmed
+
+
+def test_without_workers_nothing_is_prefetched_and_none_of_it_tried(search, world):
+    searched = {"precision": ("bf16",), PREFETCH: (2, 4, 8)}
+    search(space=SearchSpace({WORKERS: 0}, searched, 48)).run()
+    assert {configuration[PREFETCH] for configuration, _ in world.tried} == {2}

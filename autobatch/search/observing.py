@@ -1,0 +1,80 @@
+"""From facts to rows that the posterior learns from: one a configuration, what was measured of it averaged."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobatch.request import Limits
+from autobatch.search.facts import Fact, too_large, training_bytes
+from autobatch.search.judge import drift
+from autobatch.search.posterior import MEMORY_MISFIT, Observations
+from autobatch.search.prior import Array
+from autobatch.settings import SearchSpace
+from autobatch.verdict import Kind
+
+REFUTED = 5 * MEMORY_MISFIT
+"""Measured memory this far off its arm's line refutes it: there is a step, and the larger micro-batches tell more."""
+LARGEST_MEMORIES = 2
+"""So many of such an arm's micro-batches, the largest, are kept."""
+WHOLE = frozenset({Kind.OK, Kind.OVER_LIMIT, Kind.HOST_OVER_LIMIT, Kind.HOPELESS, Kind.NUMERICS, Kind.SPILL})
+"""Kinds of probes that met their worst case: what others had taken when they ended is no need, only a part of one."""
+
+Row = tuple[float, float, float, float, float]
+"""Logarithms of memory, of what it is at least, of micro-step and optimizer step (NaN: not known), and repeats."""
+
+
+def tells(fact: Fact) -> bool:
+    """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
+    confirmed = fact.purpose == "confirm" and not fact.eval_to_blame
+    return fact.stage in {"search", "compare"} or confirmed or (fact.stage == "loader" and fact.ok)
+
+
+def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits) -> Array:
+    """Return the columns of `Row` for groups of facts, each of one configuration: (5, groups)."""
+    every = [fact for group in groups for fact in group]
+    apart = drift(every, lambda fact: fact.verdict.measurements.micro_step_s if fact.ok else None)
+    rows = [_row(group, apart, space, limits) for group in groups]
+    return np.array(rows, dtype=float).reshape(len(rows), 5).T
+
+
+def below_a_step(seen: Observations, expected: Array) -> NDArray[np.bool_]:
+    """Tell which measured memory an arm is better without: it is on no line with that of the larger micro-batches.
+
+    Args:
+        seen: the rows.
+        expected: log bytes of each by its arm's line.
+
+    """
+    off = np.abs(seen.memory - expected) > REFUTED
+    below = np.zeros(len(off), dtype=bool)
+    for arm in np.unique(seen.arm[off]):
+        known = np.flatnonzero((seen.arm == arm) & ~np.isnan(seen.memory))
+        below[known[np.argsort(seen.batch[known])][:-LARGEST_MEMORIES]] = True
+    return below
+
+
+def _row(group: Sequence[Fact], apart: float, space: SearchSpace, limits: Limits) -> Row:
+    ended = [fact.verdict for fact in group]
+    timed = [fact for fact in group if fact.verdict.measurements.micro_step_s]
+    known = [b for v in ended if v.kind in WHOLE and (b := training_bytes(v.measurements))]
+    over = any(too_large(fact, space, limits) for fact in group)
+    return (
+        _mean_log(known),
+        math.log(limits.device_bytes) if over and not known and limits.device_bytes else math.nan,
+        _mean_log([_micro_step_s(f) / (math.exp(apart) if f.purpose == "confirm" else 1.0) for f in timed]),
+        _mean_log([s for f in timed if (s := f.verdict.measurements.optimizer_step_s)]),
+        float(max(len(timed), 1)),
+    )
+
+
+def _mean_log(values: Sequence[float]) -> float:
+    return statistics.fmean(math.log(value) for value in values) if values else math.nan
+
+
+def _micro_step_s(fact: Fact) -> float:
+    return fact.verdict.measurements.micro_step_s or 0.0
