@@ -14,7 +14,7 @@ from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
 from autobatch.search.judge import Core
-from autobatch.search.samplers import CandidateSampler, Decision, core
+from autobatch.search.samplers import CandidateSampler, Decision, core, holding
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
 from autobatch.verdict import Kind
 
@@ -23,6 +23,7 @@ LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
 FIRST_WORKERS, FIRST_EVAL_BATCH = 2, 8
 LARGEST_FRUITLESS = 5
 """Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
+LOWERED = "tried again with less of what alone made it fail"
 LARGEST_ODD_FAILURES = 3
 """Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""
 HOPELESS_SHARE = 0.5
@@ -75,8 +76,7 @@ class FirstStage:
         lowered = [self._lower(fact) for fact in own]
         held_back = bool(own) and core(own[-1].configuration) not in self._known
         if lowered and lowered[-1] and not held_back and not self._out_of_time():
-            why = {attributes.WHY: "tried again with less of what alone made it fail"}
-            self._probe(Decision(own[-1].configuration, "goes on", why=why))
+            self._probe(Decision(own[-1].configuration, "goes on", why={attributes.WHY: LOWERED}))
 
     def _step(self) -> str:
         if isinstance(self.sampler, CandidateSampler):
@@ -120,7 +120,9 @@ class FirstStage:
             self.desk.repeat(trial, earlier)
         else:
             self._fruitless = 0
-            self.desk.run(trial, configuration, self._plan(), {})
+            if self._lower(self.desk.run(trial, configuration, self._plan(), {})):
+                self._probe(Decision(configuration, "goes on", why={attributes.WHY: LOWERED}))
+                self.desk.study.sampler = holding(self.sampler, self._lowered)
             return ""
         self._fruitless += 1
         return self._drawn() if self._fruitless >= LARGEST_FRUITLESS else ""
@@ -133,7 +135,7 @@ class FirstStage:
             return "every configuration has been tried"
         self._fruitless = 0
         chosen = random.Random(len(tried)).choice(left)  # noqa: S311 - no secret
-        self.desk.probe(chosen, self._plan(), "search", {attributes.WHY: "drawn: the sampler proposes nothing new"})
+        self._probe(Decision(chosen, "drawn", why={attributes.WHY: "drawn: the sampler proposes nothing new"}))
         return ""
 
     def _tried(self) -> dict[Core, Fact]:

@@ -108,6 +108,11 @@ def generic(name: str, seed: int, held: Mapping[str, Scalar]) -> BaseSampler:
     if name not in makers:
         message = f"There is no sampler {name!r}."
         raise UsageError(message, f"Choose one of {', '.join(NAMES)}.")
+    return holding(makers[name](), held)
+
+
+def holding(sampler: BaseSampler, held: Mapping[str, Scalar]) -> BaseSampler:
+    """Return a sampler that proposes what another does, with some settings held."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return PartialFixedSampler(dict(held), makers[name]())
+        return PartialFixedSampler(dict(held), sampler)

@@ -88,3 +88,13 @@ def test_a_host_too_small_for_anything_is_not_called_a_full_card(search, world):
     assert result.chosen is None
     assert "host memory" in result.advice
     assert "card" not in result.advice
+
+
+@pytest.mark.usefixtures("short_of_host")
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_other_samplers_go_on_with_fewer_workers(search, world, optimum, sampler):
+    result = search(space=SPACE, sampler_name=sampler, budget_s=600.0).run()
+    assert result.chosen.configuration[WORKERS] <= 1
+    assert result.chosen.measurements.samples_per_s >= 0.9 * optimum
+    workers = [configuration[WORKERS] for configuration, _ in world.tried]
+    assert workers.count(2) == 1
