@@ -16,8 +16,10 @@ from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
 Core = tuple[Scalar, ...]
 NOISE = 0.02
 """Relative standard deviation of a measured throughput where the device is the bound."""
-OWN_SHARE = 0.6
-"""Variance of one configuration's difference between confirmation and probe, in that of what all have in common."""
+PROCESS_SD = 0.05
+"""The same where launches may be the bound, of one process beside another."""
+DRIFT_SD = 0.05
+"""By how much all confirmations may differ from short probes, which are made at another time, and for longer."""
 LIKE_MEMORY = 0.01
 """Peaks this near to each other are no difference: a confirmation alone shows a little more than a short probe."""
 
@@ -63,22 +65,31 @@ class PlainJudge:
         return max(open_, key=lambda key: open_[key], default=None)
 
 
-def drift(facts: Sequence[Fact], figure: Callable[[Fact], float | None]) -> float:
+def drift(
+    facts: Sequence[Fact], figure: Callable[[Fact], float | None], sd: Callable[[Core], float] = lambda _: PROCESS_SD
+) -> float:
     """Return by how much the logarithm of a figure differs in confirmations from short probes, whatever was confirmed.
 
     What both measured tells it: a difference that they have in common makes none of them better or worse.
+
+    Args:
+        facts: of all configurations.
+        figure: of a fact; None or 0 where it has none.
+        sd: standard deviation of one measurement of a configuration, as a share.
+
     """
     seen: dict[bool, dict[Core, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
     for fact in facts:
         value = figure(fact)
         if value and fact.stage != "loader":
             seen[fact.purpose == "confirm"][core(fact.configuration)].append(math.log(value))
-    both = [
-        statistics.fmean(own) - statistics.fmean(seen[False][key])
-        for key, own in seen[True].items()
-        if key in seen[False]
-    ]
-    return sum(both) / (len(both) + OWN_SHARE)
+    told, weight = 0.0, 1 / DRIFT_SD**2
+    for key in seen[True].keys() & seen[False].keys():
+        long, short = seen[True][key], seen[False][key]
+        sure = 1 / (sd(key) ** 2 * (1 / len(long) + 1 / len(short)))
+        told += sure * (statistics.fmean(long) - statistics.fmean(short))
+        weight += sure
+    return told / weight
 
 
 def failed(facts: Sequence[Fact]) -> frozenset[Core]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobatch.request import Limits
 from autobatch.search.facts import Fact, too_large, training_bytes
-from autobatch.search.judge import drift
+from autobatch.search.judge import Core, drift
 from autobatch.search.posterior import MEMORY_MISFIT, Observations
 from autobatch.search.prior import Array
 from autobatch.settings import SearchSpace
@@ -34,10 +34,18 @@ def tells(fact: Fact) -> bool:
     return fact.stage in {"search", "compare"} or confirmed or (fact.stage == "loader" and fact.ok)
 
 
-def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits) -> Array:
-    """Return the columns of `Row` for groups of facts, each of one configuration: (5, groups)."""
+def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits, sd: Callable[[Core], float]) -> Array:
+    """Return the columns of `Row` for groups of facts, each of one configuration: (5, groups).
+
+    Args:
+        groups: not empty each.
+        space: that is searched.
+        limits: of the machine.
+        sd: standard deviation of one measured micro-step of a configuration, as a share.
+
+    """
     every = [fact for group in groups for fact in group]
-    apart = drift(every, lambda fact: fact.verdict.measurements.micro_step_s if fact.ok else None)
+    apart = drift(every, lambda fact: fact.verdict.measurements.micro_step_s if fact.ok else None, sd)
     rows = [_row(group, apart, space, limits) for group in groups]
     return np.array(rows, dtype=float).reshape(len(rows), 5).T
 

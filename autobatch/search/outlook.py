@@ -80,6 +80,7 @@ class Outlook:
         before = prior.build(first, _two(self.batch), predict, pace, on_cpu=limits.host_is_device)
         before = learned(before, arms, earlier, seed)
         self._posterior = Posterior(before, seed)
+        self._flat = np.ones(len(candidates))
         self._learned: int | None = None
 
     def learn(self, facts: Sequence[Fact]) -> None:
@@ -138,7 +139,8 @@ class Outlook:
         for fact in facts:
             groups[self._index[core(fact.configuration)]].append(fact)
         self._seen = np.array(list(groups), dtype=int)
-        rows = table(list(groups.values()), self._space, self._limits)
+        spread = noise(self._flat)
+        rows = table(list(groups.values()), self._space, self._limits, lambda key: float(spread[self._index[key]]))
         return Observations(self.arm[self._seen], self.batch[self._seen], *rows)
 
     def _memory_of(self, seen: Observations) -> Array:

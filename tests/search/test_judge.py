@@ -41,4 +41,4 @@ def test_what_confirmations_have_in_common_makes_none_of_them_worse():
     scores = PlainJudge().scores([*FACTS, *confirmed])
     alone = PlainJudge().scores([*FACTS, confirmed[1]])
     assert scores[core(LARGE)] / scores[core(SMALL)] == pytest.approx(20 / 11, rel=0.02)
-    assert alone[core(LARGE)] > 0.95 * 20.0
+    assert alone[core(LARGE)] > 0.92 * 20.0  # by itself it is partly its own

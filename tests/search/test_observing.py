@@ -8,6 +8,7 @@ import pytest
 
 from autobatch.request import Limits
 from autobatch.search.facts import Fact
+from autobatch.search.judge import DRIFT_SD
 from autobatch.search.observing import REFUTED, below_a_step, table
 from autobatch.search.posterior import Observations
 from autobatch.settings import SearchSpace
@@ -45,12 +46,12 @@ def test_a_search_goes_beyond_a_step_in_memory(search, world, workload):
     assert result.probes <= 8
 
 
-@pytest.mark.parametrize(("slower", "expected"), [(1.0, 1.0), (1.2, 1.2 ** (1 - 1 / 1.6))])
+@pytest.mark.parametrize(("slower", "expected"), [(1.0, 1.0), (1.2, 1.2 ** (1 - 1 / 3))])
 def test_what_a_confirmation_has_in_common_with_others_is_taken_off(space, slower, expected):
     tried = space.at({"precision": "bf16"}, 8)
 
     def fact(purpose, seconds):
         return Fact(0, tried, "search", purpose, Verdict(Kind.OK, Measurements(micro_step_s=seconds)))
 
-    micro_step = table([[fact("probe", 1.0), fact("confirm", slower)]], space, Limits())[2]
+    micro_step = table([[fact("probe", 1.0), fact("confirm", slower)]], space, Limits(), lambda _: DRIFT_SD)[2]
     assert math.exp(2 * micro_step[0]) == pytest.approx(expected)
