@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     rules.stopped_for_memory,
     rules.host_out_of_memory,
     rules.shared_memory_full,
+    rules.starved_of_shared_memory,
     rules.device_out_of_memory,
     rules.device_poisoned,
     rules.threads_exhausted,
