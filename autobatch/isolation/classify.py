@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     rules.cpu_allocation,
     rules.disk_full,
     rules.broken_pipe,
+    rules.interrupted,
     rules.user_error,
     rules.stopped_for_time,
     rules.killed,

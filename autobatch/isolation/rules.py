@@ -209,6 +209,11 @@ def broken_pipe(evidence: Evidence, _: Limits) -> Finding | None:
     return None
 
 
+def interrupted(evidence: Evidence, _: Limits) -> Finding | None:
+    """Find a SIGINT, of which Python makes an exception."""
+    return (Kind.KILLED, LIKELY) if evidence.error.get("type") == "KeyboardInterrupt" else None
+
+
 def user_error(evidence: Evidence, _: Limits) -> Finding | None:
     """Find an exception of the code's own; a worker that died without a counter moving is no such thing."""
     if not evidence.exceptions:
