@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from autobatch.daemon import control
@@ -45,6 +47,24 @@ def test_a_paused_search_is_said_to_go_on(queue, item):
     entry = item().entry_id
     queue.want(entry, Wish.PAUSE)
     assert control.said(queue.want(entry, Wish.RUN), Wish.RUN) == "Search 1 (demo) goes on."
+
+
+def test_a_stop_that_is_taken_back_is_said(queue, item):
+    entry = item(at_work=True).entry_id
+    queue.want(entry, Wish.STOP)
+    assert control.said(queue.want(entry, Wish.RUN), Wish.RUN) == "Search 1 (demo) goes on: `stop` is taken back."
+
+
+def test_one_that_was_put_off_is_said_to_be_tried_at_once(queue, item):
+    one = item(at_work=True)
+    queue.put_back(one, "the GPU was lost", setback=True)
+    assert control.said(queue.want(one.entry_id, Wish.RUN), Wish.RUN) == "Search 1 (demo) is tried again at once."
+
+
+def test_a_command_that_nobody_watches_is_not_said_to_be_ended(queue, item):
+    one = item(at_work=True)
+    queue.change(one, state=State.FINISHING, worker=replace(one.worker, start_time_ticks=1))
+    assert control.said(queue.item(1), Wish.CANCEL) == "Search 1 (demo) was done; nobody watches its command any more."
 
 
 def test_only_the_command_is_ended_of_what_is_done(queue, item):

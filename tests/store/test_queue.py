@@ -69,6 +69,17 @@ def test_what_is_worked_on_is_left_to_its_worker(queue):
     assert queue.item(item.entry_id).worker is None
 
 
+@pytest.mark.parametrize("wish", [Wish.RUN, Wish.PAUSE, Wish.STOP])
+def test_cancelling_is_not_taken_back(queue, wish):
+    item = at_work(queue)
+    queue.want(item.entry_id, Wish.CANCEL)
+    with pytest.raises(UsageError, match="is being cancelled") as caught:
+        queue.want(item.entry_id, wish)
+    assert "same command" in caught.value.do
+    queue.want(item.entry_id, Wish.CANCEL)
+    assert queue.put_back(item, "interrupted") is State.CANCELLED
+
+
 def test_a_dead_workers_entry_is_settled_by_the_wish(queue):
     entry = queue.submit({"model": "kobart"})
     claimed = queue.claim(queue.item(entry), "cpu")
