@@ -52,6 +52,11 @@ def test_failed_and_limit(path):
     assert len(json.loads(run("trials", "--db", path, "--json", "--limit", 0))) == 10
 
 
+def test_a_limit_beyond_any_number_of_trials_shows_all(path):
+    for command, many in (("trials", 10), ("studies", 1)):
+        assert len(json.loads(run(command, "--db", path, "--json", "--limit", 2**64))) == many
+
+
 def test_a_long_table_says_that_there_is_more(path, monkeypatch):
     monkeypatch.setattr(columns, "TABLE_ROWS", 4)
     result = CliRunner().invoke(root, ["trials", "--db", str(path)])
@@ -99,6 +104,7 @@ def test_any_encoding_of_the_terminal_is_survived(tmp_path, encoding):
         (["studies", "--db", "none.db"], 4, "There is no database"),
         (["trials", "--db", "{path}", "--study", "another"], 2, "There is no study 'another'"),
         (["show", "99", "--db", "{path}"], 2, "has no trial 99"),
+        (["show", str(2**64), "--db", "{path}"], 2, f"has no trial {2**64}"),
         (["trials", "--db", "{path}", "--csv", "--json"], 2, "--json and --csv were given together"),
         (["studies", "--db", "{path}", "--json", "--csv"], 2, "--json and --csv were given together"),
     ],
