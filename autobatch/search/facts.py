@@ -101,6 +101,8 @@ def too_large(fact: Fact, space: SearchSpace, limits: Limits) -> bool:
     """
     if fact.verdict.kind in DEVICE_MEMORY:
         return True
+    if fact.verdict.kind is Kind.THREADS_EXHAUSTED:
+        return False
     workers = int(fact.configuration[WORKERS])
     fewest = min((int(choice) for choice in space.searched.get(WORKERS, ())), default=workers)
     return limits.host_is_device and fact.verdict.kind in HOST_MEMORY and workers <= fewest
