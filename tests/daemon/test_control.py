@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,18 @@ def test_commands_for_what_is_not_there(path, queue):
 def test_a_job_that_cannot_be_served_is_not_queued(path):
     with pytest.raises(UsageError, match="kobert"):
         control.submit(path, Job(model="kobert", budget_s=60), None)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 230, "half\udc80"])
+def test_a_model_whose_name_gives_none_to_a_study_is_not_queued(path, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 100, **sizes}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="no name of a study"):
+        control.submit(path, Job(model=str(folder), budget_s=60, device="cpu"), None)
     assert not path.exists()
 
 
