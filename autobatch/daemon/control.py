@@ -19,6 +19,7 @@ from autobatch.daemon.unit import run_command
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.job.request import Job
+from autobatch.review.words import one_line
 from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import Item, State, Wish
@@ -147,7 +148,7 @@ def wish(database: Path, entry_id: int, wanted: Wish) -> Item:
 
 def said(before: Item, wanted: Wish) -> str:
     """Say plainly what a wish did."""
-    return f"Search {before.entry_id} ({before.job['model']}) {_DID[wanted](before)}"
+    return one_line(f"Search {before.entry_id} ({before.job['model']}) {_DID[wanted](before)}")
 
 
 def _paused(before: Item) -> str:
@@ -161,8 +162,7 @@ def _resumed(before: Item) -> str:
         return "goes on: `stop` is taken back."
     if before.wanted is Wish.PAUSE or before.state is State.PAUSED:
         return "goes on."
-    is_put_off = before.state is State.QUEUED and (before.retry_at or 0) > time.time()
-    return "is tried again at once." if is_put_off else "was not paused; nothing changed."
+    return "is tried again at once." if before.put_off_s else "was not paused; nothing changed."
 
 
 def _stopped(before: Item) -> str:

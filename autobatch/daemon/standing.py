@@ -122,7 +122,7 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
         "submitted_at": item.submitted_at,
         "started_at": item.started_at,
         "ended_at": item.ended_at,
-        "retry_at": item.retry_at if item.state is State.QUEUED else None,
+        "retry_at": item.retry_at if item.put_off_s else None,
         "starts": item.starts,
         "worker": item.worker.pid if at_work and item.worker else None,
         "on_done": item.on_done,

@@ -15,11 +15,9 @@ from typing import Any
 
 from autobatch.errors import UsageError
 from autobatch.store.database import Database
-from autobatch.store.entry import Item, State, Wish, read_item, read_items
+from autobatch.store.entry import BACK_OFF_S, Item, State, Wish, read_item, read_items
 from autobatch.store.owner import Process
 
-BACK_OFF_S = (2.0, 300.0)
-"""Wait before an entry that had a setback is started again: doubled each time, between these."""
 _SETTLED = {
     Wish.RUN: State.QUEUED,
     Wish.PAUSE: State.PAUSED,

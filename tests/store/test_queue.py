@@ -145,6 +145,16 @@ def test_setbacks_wait_longer_each_time_and_a_person_ends_the_wait(queue):
     assert queue.item(entry).retry_at is None
 
 
+def test_a_wait_longer_than_any_is_of_a_clock_that_was_set_back(queue):
+    item = at_work(queue)
+    queue.put_back(item, "the GPU was lost", setback=True)
+    put_off = queue.item(item.entry_id)
+    assert 0 < put_off.put_off_s <= 2
+    assert replace(put_off, retry_at=put_off.retry_at + 3600).put_off_s == 0
+    assert replace(put_off, retry_at=put_off.retry_at - 3).put_off_s == 0
+    assert replace(put_off, state=State.RUNNING).put_off_s == 0
+
+
 def test_a_finished_entry_leaves_the_unfinished(queue):
     item = at_work(queue)
     assert queue.end(item, State.DONE, "", {"chosen": None})
