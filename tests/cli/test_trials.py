@@ -36,6 +36,24 @@ def test_trials_as_a_table(path):
     assert "Training does not fit on the card" in table
 
 
+@pytest.mark.parametrize(
+    ("purpose", "said"),
+    [
+        ("inference", " bf16, 2 workers, eval batch 16 "),
+        ("eval", " micro-batch 8 x 2, lora, bf16, gradient checkpointing, 2 workers, eval batch 16 "),
+        ("probe", " micro-batch 8 x 2, lora, bf16, gradient checkpointing, 2 workers  "),
+    ],
+)
+def test_what_evaluation_was_measured_for_is_in_the_table(tmp_path, purpose, said):
+    study = recorded.make(tmp_path / "new.db")
+    trial = study.trials[4]
+    trial.params = {**trial.params, "per_device_eval_batch_size": 16}
+    trial.user_attrs = {**trial.user_attrs, "purpose": purpose, "stage": purpose}
+    study.add_trial(trial)
+    first = run("trials", "--db", tmp_path / "new.db", "--limit", 1).splitlines()[-1]
+    assert said in first
+
+
 def test_trials_as_data_agree_with_each_other(path):
     as_json = json.loads(run("trials", "--db", path, "--json"))
     as_csv = list(csv.DictReader(io.StringIO(run("trials", "--db", path, "--csv"))))
