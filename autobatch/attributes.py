@@ -10,6 +10,7 @@ from __future__ import annotations
 VERDICT = "verdict"
 HINT = "hint"
 WHY = "why"
+PURPOSE = "purpose"  # of its probe: probe | eval | confirm | inference
 STAGE = "stage"  # search | loader | eval | confirm | compare
 DIGEST = "configuration"
 STEP_S = "s/step"

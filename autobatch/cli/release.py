@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.option(
-    "--db", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=Path("trials.db"), show_default=True,
+    "--db", type=click.Path(path_type=Path, dir_okay=False), default=Path("trials.db"), show_default=True,
     help="Database of the search.",
 )  # fmt: skip
 @click.option(
@@ -23,9 +23,9 @@ def command(db: Path, study: str | None, configuration: str | None) -> None:
     from autobatch.store.ledger import Ledger
     from autobatch.store.recovery import close_dead
 
+    name = Database(db).study(study).name  # read first: what is opened for writing is made
     with Ledger.open(db) as ledger:
         close_dead(ledger)
-        name = Database(db).study(study).name
         if configuration is not None:
             ledger.release(name, configuration)
             click.echo(f"{configuration} may be tried again.")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from autobatch.daemon.unit import run_command
 from autobatch.errors import DatabaseError, MachineError
 from autobatch.isolation import proc
 from autobatch.job.request import Job
+from autobatch.review.words import one_line
 from autobatch.store.connection import resolved
 from autobatch.store.database import Database
 from autobatch.store.entry import Item, State, Wish
@@ -130,7 +132,7 @@ def wish(database: Path, entry_id: int, wanted: Wish) -> Item:
 
     Raises:
         DatabaseError: there is no such database.
-        UsageError: there is no such entry, or it is over.
+        UsageError: there is no such entry, or it is over, or about to be.
 
     """
     _check_there(database)
@@ -146,20 +148,40 @@ def wish(database: Path, entry_id: int, wanted: Wish) -> Item:
 
 def said(before: Item, wanted: Wish) -> str:
     """Say plainly what a wish did."""
-    name = f"Search {before.entry_id} ({before.job['model']})"
+    return one_line(f"Search {before.entry_id} ({before.job['model']}) {_DID[wanted](before)}")
+
+
+def _paused(before: Item) -> str:
+    if before.has_living_worker:
+        return "pauses after the probe at work, and gives device and memory back; `resume` goes on with it."
+    return f"is paused{' before it began' if before.starts == 0 else ''}; `resume` goes on with it."
+
+
+def _resumed(before: Item) -> str:
+    if before.wanted is Wish.STOP:
+        return "goes on: `stop` is taken back."
+    if before.wanted is Wish.PAUSE or before.state is State.PAUSED:
+        return "goes on."
+    return "is tried again at once." if before.put_off_s else "was not paused; nothing changed."
+
+
+def _stopped(before: Item) -> str:
+    return f"{'ends after the probe at work' if before.has_living_worker else 'is ended'}; what was measured is kept."
+
+
+def _cancelled(before: Item) -> str:
     at_work = before.has_living_worker
-    if wanted is Wish.PAUSE:
-        if at_work:
-            return f"{name} pauses after the probe at work, and gives device and memory back; `resume` goes on with it."
-        return f"{name} is paused{' before it began' if before.starts == 0 else ''}; `resume` goes on with it."
-    if wanted is Wish.RUN:
-        was_held = before.wanted is Wish.PAUSE or before.state is State.PAUSED
-        return f"{name} goes on." if was_held else f"{name} was not paused; nothing changed."
-    if wanted is Wish.STOP:
-        return f"{name} {'ends after the probe at work' if at_work else 'is ended'}; what was measured is kept."
     if before.state is State.FINISHING:
-        return f"{name} was done; the command for its end is ended."
-    return f"{name} is cancelled{', its probe ended' if at_work else ''}; what was measured before is kept."
+        return f"was done; {'the command for its end is ended' if at_work else 'nobody watches its command any more'}."
+    return f"is cancelled{', its probe ended' if at_work else ''}; what was measured before is kept."
+
+
+_DID: dict[Wish, Callable[[Item], str]] = {
+    Wish.PAUSE: _paused,
+    Wish.RUN: _resumed,
+    Wish.STOP: _stopped,
+    Wish.CANCEL: _cancelled,
+}
 
 
 def _queue(database: Path) -> Queue:

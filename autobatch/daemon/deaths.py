@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autobatch.daemon.words import UNSEEN_END
 from autobatch.isolation import proc
 from autobatch.store.entry import Item, State, Wish
 from autobatch.store.orphans import kill_orphans
@@ -24,9 +25,8 @@ def settle(queue: Queue, item: Item, *, is_known: bool) -> str:
     if item.worker is not None:
         kill_orphans(item.worker, None)
     if item.state is State.FINISHING:
-        reason = "nobody saw how its command ended: its output is kept"
-        queue.end(item, State.DONE, reason)
-        return reason
+        queue.end(item, State.DONE, UNSEEN_END)
+        return UNSEEN_END
     if item.worker is not None and item.worker.boot_id != proc.boot_id():
         reason, setback = "the machine was restarted; it goes on where it was", False
     elif item.worker is None and not is_known:

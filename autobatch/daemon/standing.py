@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autobatch.daemon import places, presence
+from autobatch.daemon.words import UNSEEN_END
 from autobatch.store import schema
 from autobatch.store.connection import resolved
-from autobatch.store.entry import AT_WORK, Item, State, read_items
+from autobatch.store.entry import AT_WORK, OVER, Item, State, read_items
 from autobatch.store.read import opened
 from autobatch.store.trouble import FULL_BELOW_BYTES
 from autobatch.units import format_bytes
@@ -52,17 +53,18 @@ def status(database: Path, *, unfinished: bool = False) -> dict[str, Any]:
     with opened(database) as connection:
         items = read_items(connection, unfinished=unfinished) if schema.has_table(connection, "ab_queue") else []
         progress = _progress(connection)
+    searches = [
+        describe(
+            item,
+            progress.get(item.study or str(item.job.get("study") or ""), Progress()),
+            is_looked_after=daemon is not None,
+        )
+        for item in items
+    ]
     return {
         "daemon": None if daemon is None else {"pid": daemon.pid, "since": daemon.since},
         "trouble": _trouble(database),
-        "searches": [
-            describe(
-                item,
-                progress.get(item.study or str(item.job.get("study") or ""), Progress()),
-                is_looked_after=daemon is not None,
-            )
-            for item in items
-        ],
+        "searches": [one for one in searches if not (unfinished and one["state"] in OVER)],
     }
 
 
@@ -120,7 +122,7 @@ def describe(item: Item, progress: Progress, *, is_looked_after: bool) -> dict[s
         "submitted_at": item.submitted_at,
         "started_at": item.started_at,
         "ended_at": item.ended_at,
-        "retry_at": item.retry_at if item.state is State.QUEUED else None,
+        "retry_at": item.retry_at if item.put_off_s else None,
         "starts": item.starts,
         "worker": item.worker.pid if at_work and item.worker else None,
         "on_done": item.on_done,
@@ -133,6 +135,8 @@ def _state(item: Item, *, is_looked_after: bool) -> tuple[State, str]:
         return item.state, item.reason
     if item.worker is None and is_looked_after:
         return item.state, "its process is starting"
+    if item.state is State.FINISHING:  # a daemon writes it when it comes by
+        return State.DONE, UNSEEN_END
     when = "at once" if is_looked_after else "when the daemon is started: `autobatch daemon start`"
     return State.QUEUED, f"its process is gone; it goes on {when}"
 

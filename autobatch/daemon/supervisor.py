@@ -135,7 +135,7 @@ class Supervisor:
 
     def _start_what_can_run(self, items: list[Item]) -> None:
         waiting = [item for item in items if item.state in {State.QUEUED, State.PAUSED} and item.wanted is Wish.RUN]
-        ready = [item for item in waiting if item.retry_at is None or item.retry_at <= time.time()]
+        ready = [item for item in waiting if not item.put_off_s]
         if not ready:
             return
         devices, taken, at_work = _devices(), taken_by(items), studies_of(items)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from autobatch.review.words import count, number
+from autobatch.review.words import count, number, one_line
 from autobatch.store.entry import State, Wish
 from autobatch.units import format_duration
 
@@ -19,7 +19,7 @@ def status_lines(state: Mapping[str, Any]) -> Iterator[str]:
     found = state["daemon"]
     yield f"daemon: process {found['pid']}" if found else "daemon: none; `autobatch daemon start` starts it"
     if state["trouble"]:
-        yield f"trouble: {state['trouble']}"
+        yield one_line(f"trouble: {state['trouble']}")
     yield from (search_line(one) for one in state["searches"]) if state["searches"] else ["The queue is empty."]
 
 
@@ -29,10 +29,10 @@ def daemon_lines(state: Mapping[str, Any]) -> Iterator[str]:
         yield f"daemon: {_process(state['pid'])}{_since(state['since'])}"
     else:
         yield "daemon: none; `autobatch daemon start` starts it"
-    yield f"database: {state['database']}"
-    yield f"log: {state['log']}"
+    yield one_line(f"database: {state['database']}")
+    yield one_line(f"log: {state['log']}")
     if state["trouble"]:
-        yield f"trouble: {state['trouble']}"
+        yield one_line(f"trouble: {state['trouble']}")
     yield f"queue: {', '.join(f'{many} {name}' for name, many in state['searches'].items()) or 'empty'}"
 
 
@@ -60,10 +60,10 @@ def search_line(one: Mapping[str, Any]) -> str:
         parts.append(f"in a probe for {format_duration(max(0.0, time.time() - one['probing_since']))}")
     # what a running search is wanted to do next
     wanted = f" ({one['wanted']} wanted)" if one["worker"] and one["wanted"] != Wish.RUN else ""
-    reason = f" - {_short(one['reason'])}" if one["reason"] else ""
+    reason = f" - {_short(one_line(one['reason']))}" if one["reason"] else ""
     if (one["retry_at"] or 0) > time.time():
         reason += f" (tried again in {format_duration(one['retry_at'] - time.time())})"
-    return f"{one['search']:>4}  {one['state'] + wanted:<9} {one['model']}{where}: {', '.join(parts)}{reason}"
+    return f"{one['search']:>4}  {one['state'] + wanted:<9} {one_line(one['model'])}{where}: {', '.join(parts)}{reason}"
 
 
 def _short(text: str) -> str:

@@ -6,6 +6,9 @@ import contextlib
 import sys
 from datetime import datetime
 
+UNSEEN_END = "nobody saw how its command ended: its output is kept"
+"""Of a search that was done, and whose process died while it watched the command for its end."""
+
 
 def say(text: str) -> None:
     """Write one line to the log."""

@@ -46,7 +46,7 @@ class Evidence:
     runs_on: str = "cpu"
     """The device asked for."""
     stopped: str | None = None
-    """Why we ended it: `deadline`, `hang`, `memory`, `oom`, `squeezed`; None where we did not."""
+    """Why we ended it: `deadline`, `hang`, `memory`, `oom`, `shm`, `squeezed`; None where we did not."""
     outcome: Mapping[str, Any] | None = None
     """What the probe wrote; None where it wrote nothing, or nothing whole."""
     phase: str = ""

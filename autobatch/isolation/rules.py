@@ -125,6 +125,23 @@ def shared_memory_full(evidence: Evidence, _: Limits) -> Finding | None:
     return None
 
 
+def starved_of_shared_memory(evidence: Evidence, _: Limits) -> Finding | None:
+    """Find a training that waits for a batch which a worker could not hand over.
+
+    A worker hands over in a thread: what is raised there is in the log alone, and ends nobody.
+    """
+    said = evidence.stopped in ("hang", "deadline") and says_shm_is_full(evidence.log_tail)
+    if evidence.outcome is None and (said or evidence.stopped == "shm"):
+        full = evidence.shm_free_bytes is not None and evidence.shm_free_bytes < _FULL_BYTES
+        return Kind.SHM_FULL, CERTAIN if full else LIKELY
+    return None
+
+
+def says_shm_is_full(log: str) -> bool:
+    """Tell whether a line of a log says that shared memory was refused for space."""
+    return any(_SHM.search(line) and _NO_SPACE.search(line) for line in log.splitlines())
+
+
 def _disk_is_full(evidence: Evidence) -> bool:
     return evidence.disk_free_bytes is not None and evidence.disk_free_bytes < _FULL_BYTES
 
@@ -190,6 +207,11 @@ def broken_pipe(evidence: Evidence, _: Limits) -> Finding | None:
     if _raised(evidence, "BrokenPipeError") or (evidence.outcome is None and evidence.signal == signal.SIGPIPE):
         return Kind.BROKEN_PIPE, CERTAIN
     return None
+
+
+def interrupted(evidence: Evidence, _: Limits) -> Finding | None:
+    """Find a SIGINT, of which Python makes an exception."""
+    return (Kind.KILLED, LIKELY) if evidence.error.get("type") == "KeyboardInterrupt" else None
 
 
 def user_error(evidence: Evidence, _: Limits) -> Finding | None:

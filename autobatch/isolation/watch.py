@@ -13,6 +13,8 @@ from pathlib import Path
 from autobatch.isolation import proc
 from autobatch.isolation.cgroup import ProbeGroup
 from autobatch.isolation.device import DeviceWatch
+from autobatch.isolation.evidence import read_tail
+from autobatch.isolation.rules import says_shm_is_full
 from autobatch.isolation.watchdog import POLL_S, Watchdog, headroom_bytes
 from autobatch.machine import cgroups
 from autobatch.request import Journal
@@ -25,7 +27,7 @@ _CARD_S = 2.0
 """The driver takes milliseconds to answer, in which it may keep the probe waiting."""
 _JOURNAL_S = 1.0
 _OOM_GRACE_S = 6.0
-"""A DataLoader notices a dead worker within 5 s; after this a probe that lost a process is ended."""
+"""A DataLoader notices a dead worker within 5 s; after this a probe that lost a process, or a batch, is ended."""
 _KEPT_BYTES = 192 << 20
 """Room in the container below which a probe goes that has not had its own share yet: one core fills it in 80 ms."""
 _FILLED_BYTES_PER_S = _KEPT_BYTES / 0.08
@@ -95,7 +97,7 @@ class Watch:
         self._hang_s = hang_s
         self._progress_ns = 0
         self._work = (self._began, 0)
-        self._next_slow = self._next_card = self._next_journal = 0.0
+        self._next_slow = self._next_card = self._next_journal = self._next_log = 0.0
         self._ours = cgroups.read().memory
         self._group_poll_s = _GROUP_POLL_S[0]
         self.seen.heartbeat_at = self.seen.active_at = self._began
@@ -189,10 +191,19 @@ class Watch:
         signals = {now.exit_code & 0x7F for now in found if now is not None and now.state == "Z"} - {0}
         self.seen.child_signals |= signals
 
+    def _starves(self, now: float) -> bool:
+        """Tell whether a silent probe waits for a batch that shared memory had no room for: it never comes."""
+        if now - self.seen.heartbeat_at < _OOM_GRACE_S or now < self._next_log:
+            return False
+        self._next_log = now + _OOM_GRACE_S
+        return says_shm_is_full(read_tail(self._subject.folder / "log.txt"))
+
     def _reason(self, now: float) -> str | None:
         seen = self.seen
         if seen.oom_at is not None and now - seen.oom_at > _OOM_GRACE_S:
             return "oom"
+        if self._starves(now):
+            return "shm"
         if now - seen.active_at > self._hang_s:
             return "hang"
         if now - self._began > self._deadline_s:

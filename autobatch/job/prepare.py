@@ -10,7 +10,7 @@ from pathlib import Path
 from autobatch.errors import MachineError, UsageError
 from autobatch.job import script
 from autobatch.job.available import held, usable
-from autobatch.job.request import Job, as_asked, check
+from autobatch.job.request import Job, as_asked, check, check_name
 from autobatch.job.space import Wishes, build_space, wishes
 from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint
@@ -75,7 +75,8 @@ def prepare(job: Job, asked: Asked) -> Prepared:
     """Read the model, or run the script up to its training: whoever calls that on a card holds its lock.
 
     Raises:
-        UsageError: the model, the script or the data do not exist, cannot be read or cannot be.
+        UsageError: the model, the script or the data do not exist, cannot be read or cannot be, or give no name to
+            a study.
 
     """
     if job.script:
@@ -85,6 +86,7 @@ def prepare(job: Job, asked: Asked) -> Prepared:
     precisions, machine = fingerprint.precisions(asked.device), asked.machine
     space = build_space(workload, precisions, machine.cores, held(wish, machine), job.devices)
     study = job.study or study_name(workload, machine, asked.limits, space, job.phase)
+    check_name(study)
     return Prepared(workload, machine, asked.limits, space, asked.device, study)
 
 

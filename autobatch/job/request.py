@@ -77,14 +77,23 @@ def check(job: Job) -> None:
         UsageError: the study's name cannot be one, or columns are named of no data.
 
     """
-    study = job.study or ""
-    if not study.isprintable() or len(study.encode(errors="replace")) > LONGEST_NAME:
-        what = f"{study[:40]!r}... is no name of a study: it is longer than {LONGEST_NAME} bytes, or cannot be printed."
-        raise UsageError(what, "Give a shorter, plain --study NAME, or leave it out.")
+    check_name(job.study or "")
     for name in ("text_column", "summary_column"):
         if getattr(job, name) is not None and job.data is None and not job.script:
             what = f"--{name.replace('_', '-')} names a column of --data, which is not given."
             raise UsageError(what, "Give --data FILE, or leave the column out.")
+
+
+def check_name(study: str) -> None:
+    """Check the name of a study, given or made of the model's.
+
+    Raises:
+        UsageError: it cannot be one.
+
+    """
+    if not study.isprintable() or len(study.encode(errors="replace")) > LONGEST_NAME:
+        what = f"{study[:40]!r}... is no name of a study: it is longer than {LONGEST_NAME} bytes, or cannot be printed."
+        raise UsageError(what, "Give the search a shorter, plain one: --study NAME.")
 
 
 def as_asked(workload: Workload, job: Job) -> Workload:

@@ -96,7 +96,7 @@ def wishes(fix: Iterable[str], search: Iterable[str], file: Mapping[str, object]
     """Put together `--fix KEY=VALUE`, `--search KEY[=V,V]` and a space file's `fix:` and `search:` maps.
 
     Raises:
-        UsageError: a name, value or form that is not known.
+        UsageError: a name, value or form that is not known, or a setting both fixed and searched by options.
 
     """
     fixed: dict[str, Scalar] = {}
@@ -106,20 +106,34 @@ def wishes(fix: Iterable[str], search: Iterable[str], file: Mapping[str, object]
             fixed |= _fixed(name, values)
         else:
             searched |= _searched(name, values)
-    for item in fix:
+    fixed_here = _fixed_by(fix)
+    searched_here = _searched_by(search)
+    if both := fixed_here.keys() & searched_here.keys():
+        message = f"{', '.join(sorted(both))} is fixed and searched in one command."
+        beside = " (method=qlora fixes quantization, too)" if QUANTIZATION in both else ""
+        raise UsageError(message, f"Leave out --fix or --search of it{beside}.")
+    fixed = {k: v for k, v in fixed.items() if k not in searched_here}
+    searched = {k: v for k, v in searched.items() if k not in fixed_here}
+    return Wishes(fixed | fixed_here, searched | searched_here)
+
+
+def _fixed_by(options: Iterable[str]) -> dict[str, Scalar]:
+    fixed: dict[str, Scalar] = {}
+    for item in options:
         name, found, text = item.partition("=")
         if not found:
             message = f"--fix {item!r} has no value."
             raise UsageError(message, "Write --fix KEY=VALUE, for example --fix precision=bf16.")
-        new = _fixed(name, [text])
-        fixed |= new
-        searched = {k: v for k, v in searched.items() if k not in new}
-    for item in search:
+        fixed |= _fixed(name, [text])
+    return fixed
+
+
+def _searched_by(options: Iterable[str]) -> dict[str, tuple[Scalar, ...]]:
+    searched: dict[str, tuple[Scalar, ...]] = {}
+    for item in options:
         name, found, text = item.partition("=")
-        new_search = _searched(name, text.split(",") if found else [])
-        searched |= new_search
-        fixed = {k: v for k, v in fixed.items() if k not in new_search}
-    return Wishes(fixed, searched)
+        searched |= _searched(name, text.split(",") if found else [])
+    return searched
 
 
 def _plain(name: str) -> str:

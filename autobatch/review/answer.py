@@ -7,7 +7,7 @@ from typing import Any
 
 from autobatch.review import words
 from autobatch.review.held import held_lines, place
-from autobatch.settings import ACCUMULATION, CHECKPOINTING, MICRO_BATCH, OPTIM, WORKERS
+from autobatch.settings import WORKERS
 from autobatch.units import GIB, format_bytes, format_duration
 from autobatch.verdict import FLAGS, HINTS, Kind, Measurements
 
@@ -110,9 +110,7 @@ def _settings(choice: Mapping[str, Any]) -> str:
     settings = choice["configuration"]
     if not is_inference(choice):
         return words.configuration(settings)
-    unused = {MICRO_BATCH, ACCUMULATION, CHECKPOINTING, OPTIM}
-    used = words.configuration({name: value for name, value in settings.items() if name not in unused})
-    return f"for inference, {used}"
+    return f"for inference, {words.configuration(words.used_by_inference(settings))}"
 
 
 def _evaluating(workload: Mapping[str, Any]) -> str:

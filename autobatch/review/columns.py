@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from autobatch.review import terminal, words
 from autobatch.review.database import Database
 from autobatch.review.listing import Column, emit
 from autobatch.review.records import Study, Trial
-from autobatch.settings import SETTINGS, Scalar
+from autobatch.settings import EVAL_BATCH, SETTINGS
 from autobatch.units import format_duration
 
 TABLE_ROWS = 50
@@ -22,8 +21,13 @@ def _iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 
 
-def _brief(settings: Mapping[str, Scalar]) -> str:
-    return words.configuration(settings, brief=True)
+def _tried(trial: Trial) -> str:
+    """Say its settings; of one that measured evaluation or inference, the batch of that."""
+    purpose, settings = trial.attributes.get(attributes.PURPOSE), trial.settings
+    used = words.used_by_inference(settings) if purpose == "inference" else settings
+    said = words.configuration(used, brief=True)
+    evaluates = purpose in {"inference", "eval"} and EVAL_BATCH in settings
+    return f"{said}, eval batch {settings[EVAL_BATCH]}" if evaluates else said
 
 
 def _when(text: str) -> str:
@@ -43,7 +47,7 @@ STUDY_COLUMNS: tuple[Column[Study], ...] = (
 TRIAL_COLUMNS: tuple[Column[Trial], ...] = (
     Column("trial", "trial", lambda trial: trial.number, str, right=True),
     Column("stage", "stage", lambda trial: trial.attributes.get(attributes.STAGE)),
-    Column("settings", "settings", lambda trial: dict(trial.settings), _brief),
+    Column("settings", "settings", lambda trial: dict(trial.settings), said=_tried),
     Column("verdict", "verdict", lambda trial: trial.verdict),
     Column("samples_per_s", "samples/s", lambda trial: trial.samples_per_s, words.number, right=True),
     Column("step_s", "s/step", lambda trial: trial.figure(attributes.STEP_S), words.number, right=True),

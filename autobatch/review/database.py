@@ -18,6 +18,8 @@ from autobatch.verdict import Kind
 
 CHUNK = 500
 """Trials read at a time."""
+_LARGEST = 2**63 - 1
+"""Number that SQLite can be asked for: no trial has a larger one."""
 _TABLES = {"studies", "trials", "trial_params", "trial_values", "trial_user_attributes"}
 
 _STUDIES = """
@@ -80,7 +82,7 @@ class Database:
         condition, values = _failed() if failed else ("1", ())
         text = f"SELECT t.trial_id FROM trials t WHERE t.study_id = ? AND {condition} ORDER BY t.number DESC LIMIT ?"  # noqa: S608 - constants only
         with opened(self.path) as connection:
-            found = connection.execute(text, (study.identity, *values, -1 if limit is None else limit))
+            found = connection.execute(text, (study.identity, *values, -1 if limit is None else min(limit, _LARGEST)))
             while identities := [row[0] for row in found.fetchmany(CHUNK)]:
                 yield from _load(connection, study, identities)
 
@@ -102,7 +104,7 @@ class Database:
         """
         with opened(self.path) as connection:
             text = "SELECT trial_id FROM trials WHERE study_id = ? AND number = ?"
-            found = connection.execute(text, (study.identity, number)).fetchone()
+            found = connection.execute(text, (study.identity, min(number, _LARGEST))).fetchone()
             if found is None:
                 message = f"Study {study.name!r} has no trial {number}."
                 raise UsageError(message, f"It has {study.trials} trials, from 0: `autobatch trials` lists them.")

@@ -22,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """One column: its name in JSON and CSV, its heading, its value, and the value in words."""
+    """One column: its name in JSON and CSV, its heading, its value, and the value, or the whole row, in words."""
 
     name: str
     heading: str
@@ -30,6 +30,14 @@ class Column(Generic[Row]):
     text: Callable[[Any], str] = one_line
     right: bool = False
     """Figures stand to the right."""
+    said: Callable[[Row], str] | None = None
+
+    def cell(self, row: Row) -> str:
+        """Return what stands in a table."""
+        if self.said is not None:
+            return self.said(row)
+        value = self.value(row)
+        return "" if value is None else self.text(value)
 
 
 def output_options(command: Command) -> Command:
@@ -93,7 +101,5 @@ def _table(rows: Iterable[Row], columns: list[Column[Row]], title: str) -> None:
     for column in columns:
         table.add_column(Text(column.heading, style="bold"), justify="right" if column.right else "left")
     for row in rows:
-        values = (column.value(row) for column in columns)
-        cells = ("" if v is None else c.text(v) for c, v in zip(columns, values, strict=True))
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(column.cell(row)) for column in columns))
     terminal.console(sys.stdout).print(table)

@@ -24,6 +24,7 @@ from autobatch.settings import (
     Scalar,
 )
 
+_OF_TRAINING = frozenset({MICRO_BATCH, ACCUMULATION, CHECKPOINTING, OPTIM})
 _SWITCHES = {CHECKPOINTING: "gradient checkpointing", LIGER: "Liger kernels", COMPILE: "torch.compile"}
 
 
@@ -94,6 +95,11 @@ def configuration(settings: Mapping[str, Scalar], *, brief: bool = False) -> str
     if EVAL_BATCH in settings and not brief:
         words.append(f"eval batch {settings[EVAL_BATCH]}")
     return ", ".join(words)
+
+
+def used_by_inference(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Leave out the settings that concern training alone."""
+    return {name: value for name, value in settings.items() if name not in _OF_TRAINING}
 
 
 def varying(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

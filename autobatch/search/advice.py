@@ -12,21 +12,26 @@ from autobatch.search.structured import StructuredSampler
 from autobatch.settings import CHECKPOINTING, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
 from autobatch.verdict import Kind
 
+_NOTHING = "Nothing was measured to its end: the same command again goes on with this study."
 _MORE = "Give it more memory of the {place}, a smaller effective batch's micro-batch, or a smaller model."
+_BESIDE = frozenset({Kind.LOADER_WORKER_KILLED, Kind.SHM_FULL, Kind.THREADS_EXHAUSTED})
+"""Kinds that say what is short beside the training: they tell nothing of the memory that it needs."""
 
 
 def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpace, limits: Limits) -> str:
     """Return the smallest need against the limit, or the first failure's hint where memory is not the reason."""
     if not facts:
         return "Nothing was measured: the same command again goes on with this study."
-    short = [fact for fact in facts if too_large(fact, space, limits) or fact.verdict.kind is Kind.CUDA_OOM_EVAL]
+    measured = [fact for fact in facts if fact.verdict.kind not in _BESIDE]
+    short = [fact for fact in measured if too_large(fact, space, limits) or fact.verdict.kind is Kind.CUDA_OOM_EVAL]
     other = next((fact.verdict.hint for fact in facts if not fact.ok and fact not in short), None)
     limit = device_limit(limits)
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or _MORE.format(place=_place(limits))
-    configuration, needs = sampler.needs_bytes(facts)
+    configuration, needs = sampler.needs_bytes(measured)
     if not short or needs <= limit:
-        return other or "Nothing was measured to its end: the same command again goes on with this study."
+        evaluation = next((fact.verdict.hint for fact in facts if fact.verdict.kind is Kind.CUDA_OOM_EVAL), _NOTHING)
+        return other or evaluation
     place = _place(limits)
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "

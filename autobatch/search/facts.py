@@ -17,7 +17,6 @@ from autobatch.verdict import Kind, Measurements, Verdict
 GIB = 2**30
 VERDICT_DATA = "verdict data"
 """User attribute that holds the whole verdict but its evidence, which the ledger keeps."""
-PURPOSE = "purpose"
 UNKNOWN_OVERSHOOT = 1.0
 """Constraint of a trial that is not feasible, where nobody knows by how much."""
 FEASIBLE = frozenset({Kind.OK, Kind.HOPELESS})
@@ -101,6 +100,8 @@ def too_large(fact: Fact, space: SearchSpace, limits: Limits) -> bool:
     """
     if fact.verdict.kind in DEVICE_MEMORY:
         return True
+    if fact.verdict.kind is Kind.THREADS_EXHAUSTED:
+        return False
     workers = int(fact.configuration[WORKERS])
     fewest = min((int(choice) for choice in space.searched.get(WORKERS, ())), default=workers)
     return limits.host_is_device and fact.verdict.kind in HOST_MEMORY and workers <= fewest
@@ -145,7 +146,7 @@ def write(trial: Trial, fact: Fact, limits: Limits) -> None:
         attributes.HOST_PEAK_GIB: _gib(measured.host_peak_bytes),
         attributes.LOADER_WAIT_PERCENT: _percent(measured.loader_wait_fraction),
         attributes.PROBE_S: round(verdict.duration_s, 3),
-        PURPOSE: fact.purpose,
+        attributes.PURPOSE: fact.purpose,
         VERDICT_DATA: {k: v for k, v in verdict.to_dict().items() if k != "evidence"},
     }
     for name, value in shown.items():
@@ -186,7 +187,7 @@ def read(trial: FrozenTrial, space: SearchSpace) -> Fact | None:
         number=trial.number,
         configuration=from_parameters(trial.params, space),
         stage=str(trial.user_attrs.get(attributes.STAGE, "search")),
-        purpose=str(trial.user_attrs.get(PURPOSE, "probe")),
+        purpose=str(trial.user_attrs.get(attributes.PURPOSE, "probe")),
         verdict=Verdict.from_dict(data),
     )
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from autobatch.store.owner import Process
+
+BACK_OFF_S = (2.0, 300.0)
+"""Wait before an entry that had a setback is started again: doubled each time, between these."""
 
 
 class State(StrEnum):
@@ -73,6 +77,13 @@ class Item:
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in OVER
+
+    @property
+    def put_off_s(self) -> float:
+        """Seconds until it is started again after a setback; 0 where nothing keeps it."""
+        left = (self.retry_at or 0.0) - time.time()
+        # no wait is that long: the clock was set back since
+        return left if self.state is State.QUEUED and 0 < left <= BACK_OFF_S[1] else 0.0
 
     @property
     def has_living_worker(self) -> bool:

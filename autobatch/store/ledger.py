@@ -109,11 +109,13 @@ class Ledger:
             UsageError: no such configuration is quarantined.
 
         """
+        # SQLite takes no half of a surrogate pair, which an argument that is no UTF-8 has
+        name = digest.encode(errors="replace").decode()
         with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE ab_probes SET released_at = ?"
                 " WHERE study = ? AND digest = ? AND kind = ? AND released_at IS NULL",
-                (time.time(), study, digest, str(Kind.KILLED_IN_FLIGHT)),
+                (time.time(), study, name, str(Kind.KILLED_IN_FLIGHT)),
             ).rowcount
             if changed == 0:
                 what = f"No configuration {digest!r} of study {study!r} is quarantined."

@@ -15,11 +15,9 @@ from typing import Any
 
 from autobatch.errors import UsageError
 from autobatch.store.database import Database
-from autobatch.store.entry import Item, State, Wish, read_item, read_items
+from autobatch.store.entry import BACK_OFF_S, Item, State, Wish, read_item, read_items
 from autobatch.store.owner import Process
 
-BACK_OFF_S = (2.0, 300.0)
-"""Wait before an entry that had a setback is started again: doubled each time, between these."""
 _SETTLED = {
     Wish.RUN: State.QUEUED,
     Wish.PAUSE: State.PAUSED,
@@ -31,6 +29,7 @@ _REASONS = {
     Wish.STOP: "stopped by a person; what was measured is kept",
     Wish.CANCEL: "cancelled by a person",
 }
+_AGAIN = "Submit it again: the same command goes on with the same study."
 
 
 class Queue:
@@ -73,7 +72,7 @@ class Queue:
         """Note what a person wants of an entry; one that nobody works on is settled at once. Returns it as it was.
 
         Raises:
-            UsageError: there is no such entry, or it is over.
+            UsageError: there is no such entry, or it is over, or about to be.
 
         """
         with self._database.transaction() as connection:
@@ -135,11 +134,12 @@ class Queue:
 
 def _check_can(item: Item, wish: Wish) -> None:
     if item.is_over:
-        message = f"Search {item.entry_id} is over: {item.state}."
-        raise UsageError(message, "Submit it again: the same command goes on with the same study.")
+        raise UsageError(f"Search {item.entry_id} is over: {item.state}.", _AGAIN)
     if item.state is State.FINISHING and wish is not Wish.CANCEL:
         message = f"Search {item.entry_id} is done; only the command for its end runs."
         raise UsageError(message, f"`autobatch cancel {item.entry_id}` ends that command.")
+    if item.wanted is Wish.CANCEL and wish is not Wish.CANCEL:  # its probe has been ended
+        raise UsageError(f"Search {item.entry_id} is being cancelled.", _AGAIN)
 
 
 def _is_settled_now(item: Item, wish: Wish) -> bool:

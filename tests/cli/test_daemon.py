@@ -80,6 +80,14 @@ def test_each_command_says_what_it_did(path):
     assert isinstance(autobatch("pause", "1", path=path).exception, AutobatchError)
 
 
+def test_names_are_shown_without_what_a_terminal_would_obey(path, queue):
+    queue.submit({"model": "red\x1b[31m\nmodel", "budget_s": 600.0}, None, "cpu")
+    shown = autobatch("status", path=path).output + autobatch("pause", "2", path=path).output
+    assert "\x1b" not in shown
+    assert "red\ufffd[31m model: 0 s of 10 min" in shown
+    assert "Search 2 (red\ufffd[31m model) is paused" in shown
+
+
 @pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize("arguments", [["status", "--watch", "--json"], ["logs", "-f", "1"]])
 def test_looking_on_ends_quietly_with_ctrl_c(arguments, path):

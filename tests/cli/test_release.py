@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from autobatch.cli import root
-from autobatch.errors import UsageError
+from autobatch.errors import DatabaseError, UsageError
 from autobatch.settings import Configuration
 from autobatch.store import open_storage
 from autobatch.store.ledger import Ledger
@@ -42,5 +42,12 @@ def test_a_study_may_be_named(release):
 
 
 @pytest.mark.parametrize("name", ["another", "\udced\udc95"])
-def test_a_study_that_there_is_not_is_an_error(release, name):
+def test_a_study_or_a_configuration_that_there_is_not_is_an_error(release, name):
     assert isinstance(release("--study", name).exception, UsageError)
+    assert isinstance(release(name).exception, UsageError)
+
+
+def test_a_database_that_there_is_not_is_one_of_the_databases_errors_and_is_not_made(tmp_path):
+    error = CliRunner().invoke(root, ["release", "--db", str(tmp_path / "none.db")]).exception
+    assert isinstance(error, DatabaseError)
+    assert not list(tmp_path.iterdir())

@@ -36,6 +36,24 @@ def test_trials_as_a_table(path):
     assert "Training does not fit on the card" in table
 
 
+@pytest.mark.parametrize(
+    ("purpose", "said"),
+    [
+        ("inference", " bf16, 2 workers, eval batch 16 "),
+        ("eval", " micro-batch 8 x 2, lora, bf16, gradient checkpointing, 2 workers, eval batch 16 "),
+        ("probe", " micro-batch 8 x 2, lora, bf16, gradient checkpointing, 2 workers  "),
+    ],
+)
+def test_what_evaluation_was_measured_for_is_in_the_table(tmp_path, purpose, said):
+    study = recorded.make(tmp_path / "new.db")
+    trial = study.trials[4]
+    trial.params = {**trial.params, "per_device_eval_batch_size": 16}
+    trial.user_attrs = {**trial.user_attrs, "purpose": purpose, "stage": purpose}
+    study.add_trial(trial)
+    first = run("trials", "--db", tmp_path / "new.db", "--limit", 1).splitlines()[-1]
+    assert said in first
+
+
 def test_trials_as_data_agree_with_each_other(path):
     as_json = json.loads(run("trials", "--db", path, "--json"))
     as_csv = list(csv.DictReader(io.StringIO(run("trials", "--db", path, "--csv"))))
@@ -50,6 +68,11 @@ def test_failed_and_limit(path):
     assert [trial["trial"] for trial in failed] == [8, 5, 2, 1]
     assert len(json.loads(run("trials", "--db", path, "--json", "--limit", 2))) == 2
     assert len(json.loads(run("trials", "--db", path, "--json", "--limit", 0))) == 10
+
+
+def test_a_limit_beyond_any_number_of_trials_shows_all(path):
+    for command, many in (("trials", 10), ("studies", 1)):
+        assert len(json.loads(run(command, "--db", path, "--json", "--limit", 2**64))) == many
 
 
 def test_a_long_table_says_that_there_is_more(path, monkeypatch):
@@ -99,6 +122,7 @@ def test_any_encoding_of_the_terminal_is_survived(tmp_path, encoding):
         (["studies", "--db", "none.db"], 4, "There is no database"),
         (["trials", "--db", "{path}", "--study", "another"], 2, "There is no study 'another'"),
         (["show", "99", "--db", "{path}"], 2, "has no trial 99"),
+        (["show", str(2**64), "--db", "{path}"], 2, f"has no trial {2**64}"),
         (["trials", "--db", "{path}", "--csv", "--json"], 2, "--json and --csv were given together"),
         (["studies", "--db", "{path}", "--json", "--csv"], 2, "--json and --csv were given together"),
     ],

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from autobatch.daemon import control
@@ -47,6 +50,24 @@ def test_a_paused_search_is_said_to_go_on(queue, item):
     assert control.said(queue.want(entry, Wish.RUN), Wish.RUN) == "Search 1 (demo) goes on."
 
 
+def test_a_stop_that_is_taken_back_is_said(queue, item):
+    entry = item(at_work=True).entry_id
+    queue.want(entry, Wish.STOP)
+    assert control.said(queue.want(entry, Wish.RUN), Wish.RUN) == "Search 1 (demo) goes on: `stop` is taken back."
+
+
+def test_one_that_was_put_off_is_said_to_be_tried_at_once(queue, item):
+    one = item(at_work=True)
+    queue.put_back(one, "the GPU was lost", setback=True)
+    assert control.said(queue.want(one.entry_id, Wish.RUN), Wish.RUN) == "Search 1 (demo) is tried again at once."
+
+
+def test_a_command_that_nobody_watches_is_not_said_to_be_ended(queue, item):
+    one = item(at_work=True)
+    queue.change(one, state=State.FINISHING, worker=replace(one.worker, start_time_ticks=1))
+    assert control.said(queue.item(1), Wish.CANCEL) == "Search 1 (demo) was done; nobody watches its command any more."
+
+
 def test_only_the_command_is_ended_of_what_is_done(queue, item):
     one = item(at_work=True)
     queue.change(one, state=State.FINISHING)
@@ -78,6 +99,18 @@ def test_commands_for_what_is_not_there(path, queue):
 def test_a_job_that_cannot_be_served_is_not_queued(path):
     with pytest.raises(UsageError, match="kobert"):
         control.submit(path, Job(model="kobert", budget_s=60), None)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 230, "half\udc80"])
+def test_a_model_whose_name_gives_none_to_a_study_is_not_queued(path, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 100, **sizes}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="no name of a study"):
+        control.submit(path, Job(model=str(folder), budget_s=60, device="cpu"), None)
     assert not path.exists()
 
 

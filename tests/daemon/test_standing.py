@@ -72,6 +72,20 @@ def test_a_process_that_is_gone_is_not_said_to_run(path, queue, submit):
     assert "daemon start" in one["reason"]
 
 
+@pytest.mark.parametrize("daemon", [None, presence.Daemon(None, 1.0)])
+def test_a_search_whose_command_nobody_watches_is_done(path, queue, submit, monkeypatch, daemon):
+    monkeypatch.setattr(presence, "find", lambda _: daemon)
+    entry = submit(on_done="./train.sh")
+    item = queue.register(entry, queue.claim(queue.item(entry), "cpu").starts, Process.current())
+    answer = {"chosen": {"measurements": {"samples_per_s": 7.5}}}
+    gone = replace(item.worker, start_time_ticks=1)
+    queue.change(item, state=State.FINISHING, answer=answer, worker=gone)
+    one = only(path)
+    assert (one["state"], one["samples_per_s"]) == ("done", 7.5)
+    assert "nobody saw how its command ended" in one["reason"]
+    assert status(path, unfinished=True)["searches"] == []
+
+
 def test_a_process_that_starts_is_said_to(path, queue, submit, monkeypatch):
     monkeypatch.setattr(presence, "find", lambda _: presence.Daemon(Process.current(), 1.0))
     queue.claim(queue.item(submit()), "cpu")

@@ -140,6 +140,14 @@ def test_a_setback_is_waited_out(queue, submit, daemon):
     assert item.retry_at > time.time()
 
 
+def test_a_setback_noted_before_the_clock_was_set_back_keeps_nothing(queue, submit, daemon):
+    entry = submit()
+    queue.change(queue.item(entry), retry_at=time.time() + 86_400)
+    daemon(fake(lasts=False))
+    wait(lambda: queue.item(entry).is_over)
+    assert queue.item(entry).state is State.DONE
+
+
 def test_a_living_worker_of_a_dead_daemon_is_adopted(queue, submit, daemon):
     entry = submit()
     claimed = queue.claim(queue.item(entry), "cpu")

@@ -16,6 +16,7 @@ CERTAIN, LIKELY, UNDECIDED = Confidence.CERTAIN, Confidence.LIKELY, Confidence.U
 LOADER = ("RuntimeError", "DataLoader worker (pid 12) is killed by signal: Killed. ")
 LOADER_GONE = ("RuntimeError", "DataLoader worker (pid(s) 12, 14) exited unexpectedly")
 SHM = ("RuntimeError", "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)")
+FEEDER = f"Traceback (most recent call last):\n  ...\nRuntimeError: {SHM[1]}\nmultiprocessing/queues.py: ..."
 BUS = ("RuntimeError", "DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that ...")
 AVX = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
 
@@ -162,6 +163,11 @@ TABLE = [
         LIKELY,
     ),
     ({"outcome": failed(BUS), "shm_free_bytes": 0}, Kind.SHM_FULL, LIKELY),
+    (KILLED | {"stopped": "hang", "idle_s": 60.0, "log_tail": FEEDER, "shm_free_bytes": 0}, Kind.SHM_FULL, CERTAIN),
+    (KILLED | {"stopped": "deadline", "log_tail": FEEDER, "shm_free_bytes": GIB}, Kind.SHM_FULL, LIKELY),
+    (KILLED | {"stopped": "shm", "log_tail": "what came after it", "shm_free_bytes": 0}, Kind.SHM_FULL, CERTAIN),
+    (KILLED | {"stopped": "deadline", "log_tail": FEEDER, "outcome": ran()}, Kind.OK, CERTAIN),
+    (KILLED | {"stopped": "hang", "idle_s": 60.0, "log_tail": "/dev/shm\nErrno 28"}, Kind.HANG, CERTAIN),
     ({"returncode": -7, "shm_free_bytes": 4096}, Kind.SHM_FULL, LIKELY),
     ({"returncode": -7, "shm_free_bytes": GIB}, Kind.NO_VERDICT, UNDECIDED),
     ({"outcome": failed(("OSError", "[Errno 28] No space left on device: '/x'"))}, Kind.DISK_FULL, CERTAIN),
@@ -181,6 +187,9 @@ TABLE = [
     (KILLED, Kind.KILLED, LIKELY),
     (V2 | KILLED, Kind.KILLED, CERTAIN),
     ({"returncode": -signal.SIGTERM}, Kind.KILLED, CERTAIN),
+    ({"outcome": failed(("KeyboardInterrupt", ""))}, Kind.KILLED, LIKELY),
+    ({"outcome": failed(("KeyboardInterrupt", ""), ("KeyError", "'labels'"))}, Kind.KILLED, LIKELY),
+    ({"outcome": failed(("KeyError", "'labels'"), ("KeyboardInterrupt", ""))}, Kind.USER_ERROR, CERTAIN),
     (KILLED | {"parent_died": True}, Kind.NO_VERDICT, UNDECIDED),
     ({"returncode": None, "parent_died": True}, Kind.NO_VERDICT, UNDECIDED),
     ({"outcome": failed(("BrokenPipeError", "[Errno 32] Broken pipe"))}, Kind.BROKEN_PIPE, CERTAIN),

@@ -102,6 +102,14 @@ def test_a_hang_is_ended_with_all_its_processes(make_runner, journal):
     assert not any(Path(path).exists() for path in journal.facts["cgroups"])
 
 
+def test_one_that_waits_for_a_batch_which_shared_memory_refused_is_ended_soon(make_runner, journal, monkeypatch):
+    monkeypatch.setattr(watch, "_OOM_GRACE_S", 0.5)
+    verdict = make_runner("starve").run(Configuration(), PLAN, journal)
+    assert verdict.kind == Kind.SHM_FULL
+    assert journal.intents == ["shm"]
+    assert verdict.duration_s < 30
+
+
 def test_without_a_cgroup_the_tree_dies_too(make_runner, journal):
     runner = make_runner("scatter", hang_s=1.2, use_cgroup=False)
     verdict = runner.run(Configuration(), PLAN, journal)

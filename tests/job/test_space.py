@@ -47,6 +47,26 @@ def test_a_space_file_and_the_command_line_overlay_in_that_order():
     assert wish.search == {WORKERS: (0, 2)}
 
 
+def test_an_option_wins_over_a_space_file_either_way():
+    file = {"fix": {"precision": "tf32"}, "search": {"gradient_checkpointing": [False, True]}}
+    wish = wishes(["gradient_checkpointing=yes"], ["precision=bf16,fp32"], file)
+    assert wish.fix == {CHECKPOINTING: True}
+    assert wish.search == {PRECISION: ("bf16", "fp32")}
+
+
+@pytest.mark.parametrize(
+    ("fix", "search", "what"),
+    [
+        ("precision=bf16", "precision", "precision is fixed and searched"),
+        ("gradient-checkpointing=no", "gradient_checkpointing=no,yes", "gradient_checkpointing is fixed"),
+        ("method=qlora", "quantization", "quantization is fixed and searched"),
+    ],
+)
+def test_options_that_fix_and_search_one_setting_contradict_each_other(fix, search, what):
+    with pytest.raises(UsageError, match=what):
+        wishes([fix], [search], None)
+
+
 def test_quantised_full_training_is_not_in_the_space():
     found = space(wishes([], ["quantization", "method"], None))
     assert all(a[METHOD] == "lora" for a in found.arms() if a[QUANTIZATION] != "none")

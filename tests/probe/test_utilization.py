@@ -16,10 +16,37 @@ from autobatch.workload import presets
         ("NVIDIA H100 PCIe", "fp16", 756.0),
         ("NVIDIA GeForce RTX 3090", "fp32", 35.6),
         ("NVIDIA A100-SXM4-40GB", "tf32", 156.0),
+        ("NVIDIA A100 80GB PCIe", "bf16", 312.0),
+        ("NVIDIA H200", "bf16", 989.4),
+        ("NVIDIA H200 NVL", "bf16", 835.5),
+        ("NVIDIA GH200 480GB", "bf16", 989.4),
+        ("Tesla V100-SXM2-16GB", "fp16", 125.0),
+        ("Tesla V100-PCIE-16GB", "fp16", 112.0),
+        ("Tesla V100S-PCIE-32GB", "fp16", 130.0),
+        ("NVIDIA L40S", "bf16", 362.0),
+        ("NVIDIA L4", "bf16", 121.0),
+        ("Tesla T4", "fp16", 65.0),
     ],
 )
 def test_peaks_go_by_card_and_precision(card, precision, teraflops):
     assert peak_flops(card, precision) == teraflops * 1e12
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "NVIDIA L40",
+        "NVIDIA RTX A1000 Laptop GPU",
+        "NVIDIA A10G",
+        "NVIDIA T400 4GB",
+        "NVIDIA GeForce RTX 3090 Ti",
+        "NVIDIA GeForce RTX 4090 D",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 3080 Ti",
+    ],
+)
+def test_no_card_has_the_peak_of_another_whose_name_is_in_its_own(card):
+    assert peak_flops(card, "bf16") is None
 
 
 def test_an_unknown_card_has_no_utilisation():

@@ -69,6 +69,17 @@ def test_what_is_worked_on_is_left_to_its_worker(queue):
     assert queue.item(item.entry_id).worker is None
 
 
+@pytest.mark.parametrize("wish", [Wish.RUN, Wish.PAUSE, Wish.STOP])
+def test_cancelling_is_not_taken_back(queue, wish):
+    item = at_work(queue)
+    queue.want(item.entry_id, Wish.CANCEL)
+    with pytest.raises(UsageError, match="is being cancelled") as caught:
+        queue.want(item.entry_id, wish)
+    assert "same command" in caught.value.do
+    queue.want(item.entry_id, Wish.CANCEL)
+    assert queue.put_back(item, "interrupted") is State.CANCELLED
+
+
 def test_a_dead_workers_entry_is_settled_by_the_wish(queue):
     entry = queue.submit({"model": "kobart"})
     claimed = queue.claim(queue.item(entry), "cpu")
@@ -132,6 +143,16 @@ def test_setbacks_wait_longer_each_time_and_a_person_ends_the_wait(queue):
     assert waits[2] - waits[1] > 2
     queue.want(entry, Wish.RUN)
     assert queue.item(entry).retry_at is None
+
+
+def test_a_wait_longer_than_any_is_of_a_clock_that_was_set_back(queue):
+    item = at_work(queue)
+    queue.put_back(item, "the GPU was lost", setback=True)
+    put_off = queue.item(item.entry_id)
+    assert 0 < put_off.put_off_s <= 2
+    assert replace(put_off, retry_at=put_off.retry_at + 3600).put_off_s == 0
+    assert replace(put_off, retry_at=put_off.retry_at - 3).put_off_s == 0
+    assert replace(put_off, state=State.RUNNING).put_off_s == 0
 
 
 def test_a_finished_entry_leaves_the_unfinished(queue):
