@@ -26,6 +26,7 @@ PATIENCE_S = 90.0
 class BriefLoop(Absent):
     """What a loop gets that runs by itself: its own settings and batches, for a few steps."""
 
+    searching = True
     _steps = 0
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as Probe's
@@ -68,6 +69,7 @@ def main(folder: str) -> None:
     from transformers import TrainerCallback
 
     from autobatch.probe.script_execute import QUIET, execute
+    from autobatch.probe.script_observe import silence
     from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest
 
@@ -80,6 +82,7 @@ def main(folder: str) -> None:
                 os._exit(0)
 
     def train(trainer: Any, original: Any) -> None:  # noqa: ANN401 - a Trainer and its method
+        silence(trainer)
         trainer.add_callback(Brief())
         original(trainer)
         os._exit(0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from accelerate.utils import send_to_device
 
@@ -39,6 +39,7 @@ T = TypeVar("T")
 class LoopProbe:
     """Measures a loop from its calls of `step`, and ends the process once the figures are steady."""
 
+    searching: ClassVar[bool] = True
     request: ProbeRequest
     meter: Meter
     progress: Progress

@@ -19,6 +19,8 @@ class Look:
 
     """
 
+    searching = True
+
     def __init__(self, tell: Callable[[dict[str, Any]], NoReturn]) -> None:
         self._tell = tell
         self._settings: dict[str, Scalar] = {}

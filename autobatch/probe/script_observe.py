@@ -74,9 +74,23 @@ def observe(trainer: Any, session: Session, *, ordered: bool) -> None:  # noqa: 
         trainer.eval_dataset = material.evaluation
     if trainer.compute_metrics is not None:
         trainer.compute_metrics = of_a_part(trainer.compute_metrics, trainer.args)
+    silence(trainer)
     trainer.add_callback(session.conductor)
     trainer._session_beats = lambda model: beat_with(model, session.request, session.conductor.progress)  # noqa: SLF001 - the same
     trainer._session_beats(trainer.model)  # noqa: SLF001 - the same
+
+
+def silence(trainer: Any) -> None:  # noqa: ANN401 - the same
+    """Keep a script's callbacks from what they do at the end of an epoch or a training: a probe's is neither.
+
+    They save what was trained, or tell their owner, and would put a few steps' model in the place of a good one.
+    """
+    for callback in trainer.callback_handler.callbacks:
+        callback.on_epoch_end = callback.on_train_end = _nothing
+
+
+def _nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+    """Do nothing."""
 
 
 def of_a_part(compute: Metrics, args: TrainingArguments) -> Metrics:

@@ -58,10 +58,20 @@ def test_a_trainer_is_measured_with_the_settings_under_test(run):
 
 
 def test_nothing_is_left_that_looks_like_a_result(run):
-    done = run(TRAIN + PLAIN)
+    saving = """
+from transformers import TrainerCallback
+class Save(TrainerCallback):
+    def save(self, *_, **__):
+        (HERE / "best.txt").write_text("a few steps")
+    on_epoch_end = on_train_end = save
 
+"""
+    done = run(TRAIN + saving + PLAIN.replace("data_collator=pad", "data_collator=pad, callbacks=[Save()]"))
+
+    assert done.outcome["status"] == "ok", done.log
     assert not (done.folder / "out").exists()
     assert not (done.folder / "after.txt").exists()
+    assert not (done.folder / "best.txt").exists()
     assert not list(done.folder.rglob("checkpoint-*"))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from autobatch.probe.device import Peak
 from autobatch.probe.outcome import Progress
+from autobatch.probe.script_alone import BriefLoop
 from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_loop_look import Look
 from autobatch.request import Limits, Plan, ProbeRequest
@@ -59,6 +60,10 @@ def test_the_first_timed_step_is_as_long_as_the_others(loop):
     probe.recorder.estimate()
 
     assert probe.recorder.micro_steps == pytest.approx([STEP_S] * 2, rel=0.5)
+
+
+def test_a_loop_knows_that_it_is_searched(loop):
+    assert all(p.searching for p in (loop(), Look(print), BriefLoop()))
 
 
 def test_a_setting_is_of_the_kind_that_the_loop_has(loop):
