@@ -80,8 +80,9 @@ def _tokens(value: Any) -> int:  # noqa: ANN401 - as above
     """Return the tokens of a row; one of several choices has a list of them for each, and all are padded alike."""
     if not isinstance(value, Sized):
         return 0
-    nested = isinstance(value, list) and value and isinstance(value[0], list)
-    return len(value) * max(map(len, value)) if nested else len(value)
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return len(value) * max(len(choice) for choice in value)
+    return len(value)
 
 
 def _of_samples(dataset: Dataset[Any]) -> Lengths:

@@ -43,11 +43,14 @@ class Look:
             check_size(loader, next(iter(loader), None), int(expected))
         dataset: Any = getattr(loader, "dataset", None)
         size = len(dataset) if hasattr(dataset, "__len__") else 0
-        self._tell({"settings": self._settings, "train_samples": size, "unasked": loader_facts(loader)})
+        self._say(train_samples=size, unasked=loader_facts(loader))
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as the probe's
         """Tell what is known: the loop has begun."""
-        self._tell({"settings": self._settings})
+        self._say()
+
+    def _say(self, **known: Any) -> NoReturn:  # noqa: ANN401 - as JSON has it
+        self._tell({"loop": True, "settings": self._settings, **known})
 
     def close(self) -> None:
         """Do nothing: a loop that made no step is found out by its silence."""

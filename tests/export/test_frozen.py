@@ -50,6 +50,20 @@ def test_every_format_is_loaded_back(tmp_path, qlora, target):
     assert not loaded.tampered
 
 
+def test_what_a_loop_takes_is_unknown_in_a_file_of_before(workload):
+    of_before = {name: value for name, value in workload.to_dict().items() if name != "taken"}
+
+    assert type(workload).from_dict(of_before) == workload
+    assert replace(workload, taken=("optim",)).digest == workload.digest
+
+
+def test_what_a_loop_takes_is_loaded(tmp_path, chosen):
+    loop = replace(chosen, workload=replace(chosen.workload, taken=("per_device_train_batch_size",)))
+    save(loop, tmp_path / "best.yaml")
+
+    assert load(tmp_path / "best.yaml").arguments == {"per_device_train_batch_size": 4}
+
+
 @pytest.mark.parametrize("target", targets.NAMES)
 def test_an_edit_by_hand_is_named(tmp_path, chosen, target):
     path = tmp_path / "best"

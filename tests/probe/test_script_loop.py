@@ -81,6 +81,7 @@ def test_a_setting_that_is_none_is_the_usual_one():
     assert look.setting("dataloader_prefetch_factor", None) is None
     look.step()
 
+    assert told[0]["loop"]
     assert told[0]["settings"] == {"dataloader_prefetch_factor": 2}
 
 
