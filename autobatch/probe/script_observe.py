@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -51,6 +52,16 @@ class ScriptObserved(Observed):
             what = f"The script makes batches of {found} when {MICRO_BATCH} is {expected}."
             raise UsageError(what, f"Have its loader read args.{MICRO_BATCH}.")
         return super().training_step(model, inputs, *args, **options)
+
+    def evaluate(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        """Evaluate, and leave that out of the micro-step that has begun: a script's callbacks may ask for it."""
+        self._meter.synchronize()
+        begun = time.perf_counter()
+        try:
+            return super().evaluate(*args, **options)
+        finally:
+            self._meter.synchronize()
+            self._recorder.exclude(time.perf_counter() - max(begun, self._recorder.timing_since or begun))
 
 
 def observe(trainer: Any, session: Session, *, ordered: bool) -> None:  # noqa: ANN401 - a Trainer of a script's class

@@ -1,11 +1,33 @@
 """What is put between a script's Trainer and what it does."""
 
+import time
 from types import SimpleNamespace
 
-from transformers import TrainerCallback
+import pytest
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
-from autobatch.probe.script_observe import silence
+from autobatch.probe.recorder import Recorder
+from autobatch.probe.script_observe import ScriptObserved, silence
+
+EVALUATION_S = 0.2
+
+
+class Evaluating(Trainer):
+    """A Trainer whose evaluation takes a while."""
+
+    def evaluate(self):
+        time.sleep(EVALUATION_S)
+
+
+@pytest.fixture
+def observed():
+    """A Trainer that a recorder watches, without a training."""
+    kind = type("Observed", (ScriptObserved, Evaluating), {})
+    trainer = kind.__new__(kind)
+    trainer._recorder = Recorder((), 1.0)
+    trainer._meter = SimpleNamespace(synchronize=lambda: None)
+    return trainer
 
 
 class Told(TrainerCallback):
@@ -31,3 +53,15 @@ def test_a_callback_is_not_told_of_an_end_that_is_none():
         tell(None, None, SimpleNamespace())
 
     assert own.of == ["step"]
+
+
+def test_an_evaluation_that_a_callback_asks_for_is_no_part_of_a_step(observed):
+    recorder = observed._recorder
+    recorder.begin_timing()
+
+    observed.evaluate()
+    now = time.perf_counter()
+    recorder.micro_step(lambda: now)
+    recorder.estimate()
+
+    assert recorder.micro_steps[0] < EVALUATION_S / 2
