@@ -11,7 +11,7 @@ import transformers
 from transformers import Trainer, TrainingArguments
 
 from autobatch import settings as s
-from autobatch.arguments import training_arguments
+from autobatch.arguments import renew, training_arguments
 from autobatch.probe.schedule import accumulation, most_steps
 from autobatch.probe.training import SILENT
 from autobatch.request import ProbeRequest
@@ -36,15 +36,6 @@ class Overlay:
         self.adapt(arguments)
         for name in self._of(arguments):
             setattr(arguments, name, self.values[name])
-
-    def renew(self, arguments: TrainingArguments) -> None:
-        """Lay them again over arguments that the script or their class has changed since, validated anew and in place.
-
-        They are not made anew: their class may have an `__init__` of its own. What it does in a `__post_init__` of its
-        own it does once, as it expects.
-        """
-        vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
-        TrainingArguments.__post_init__(arguments)
 
     def keep(self, arguments: TrainingArguments) -> None:
         """Note what they read once they are validated."""
@@ -99,7 +90,7 @@ def install(overlay: Overlay, train: Callable[[Trainer, Callable[[Trainer], Any]
     def init(self: Trainer, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
         for value in (*args, *options.values()):
             if isinstance(value, TrainingArguments):
-                overlay.renew(value)
+                renew(value)  # lays them again over what the script or their class has changed since
         construct(self, *args, **options)
 
     def run(self: Trainer, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - as Trainer's

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from transformers import TrainingArguments
 
+from autobatch.arguments import renew
 from autobatch.probe.script_patch import Overlay, under_test
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
@@ -53,7 +54,7 @@ def test_what_a_class_of_its_own_changes_it_changes_once_and_not_what_is_under_t
     arguments = Own(output_dir=str(tmp_path))
 
     overlay.lay(arguments)
-    overlay.renew(arguments)
+    renew(arguments)
 
     assert arguments.times == 1
     assert arguments.gradient_accumulation_steps == 2
