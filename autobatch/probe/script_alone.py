@@ -40,7 +40,9 @@ class BriefLoop(Absent):
         os._exit(0)
 
 
-def fails(folder: Path, command: Command, error: BaseException, ours: Collection[str] = ()) -> bool | None:
+def fails(
+    folder: Path, command: Command, error: BaseException, ours: Collection[str] = (), begun_in: Path | None = None
+) -> bool | None:
     """Run a probe's script alone; tell whether it raises the same kind of exception.
 
     Args:
@@ -48,6 +50,7 @@ def fails(folder: Path, command: Command, error: BaseException, ours: Collection
         command: the script's.
         error: what it raised there.
         ours: environment variables that say what is under test; it runs without.
+        begun_in: folder that the script starts in; None: the present one.
 
     Returns:
         None where it took too long to tell.
@@ -57,7 +60,14 @@ def fails(folder: Path, command: Command, error: BaseException, ours: Collection
     own = {name: value for name, value in os.environ.items() if name not in ours}
     try:
         done = subprocess.run(
-            alone, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL, env=own
+            alone,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=own,
+            cwd=begun_in,
         )
     except subprocess.TimeoutExpired:
         return None

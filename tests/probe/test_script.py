@@ -324,6 +324,17 @@ def test_a_script_that_fails_only_under_test_is_told_apart(run):
     assert not (done.folder / "out").exists()
 
 
+def test_by_itself_a_script_begins_where_it_began(run):
+    moving = """
+import os
+assert "work" not in os.getcwd()
+os.makedirs(HERE / "work", exist_ok=True)
+os.chdir(HERE / "work")
+raise ValueError
+"""
+    assert run(TRAIN + moving).outcome["flags"] == {"fails_alone": True}
+
+
 def test_by_itself_a_script_has_its_own_arguments(run):
     own = """
 assert arguments.per_device_train_batch_size == 3

@@ -67,3 +67,16 @@ def test_how_activations_are_computed_again_is_left_to_the_script(overlay, tmp_p
 
     assert arguments.activation_checkpointing
     assert arguments.activation_checkpointing_kwargs == {"use_reentrant": True}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_folder_for_output_is_there_where_the_person_s_own_is(overlay, tmp_path, is_there):
+    own = tmp_path / "out"
+    if is_there:
+        own.mkdir()
+    arguments = TrainingArguments(output_dir=str(own))
+
+    overlay.lay(arguments)
+
+    assert arguments.output_dir == str(tmp_path / "trainer")
+    assert (tmp_path / "trainer").is_dir() is is_there

@@ -275,3 +275,14 @@ def test_the_order_of_its_samples_is_the_scripts(script):
     ordered = TRAIN.replace("bf16=True", 'train_sampling_strategy="sequential"')
 
     assert look(script(ordered), "cpu").held["train_sampling_strategy"] == "sequential"
+
+
+def test_a_script_that_looks_into_its_output_is_told_that_it_is_empty(script, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vocabulary.txt").write_text("a")
+    reads = "open(arguments.output_dir + '/vocabulary.txt')\nTrainer("
+
+    with pytest.raises(
+        UsageError, match="looks into its output_dir, which is an empty folder in a search: FileNotFound"
+    ):
+        look(script(TRAIN.replace("Trainer(", reads)), "cpu")
