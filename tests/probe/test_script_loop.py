@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from torch.utils.data import DataLoader
 
 from autobatch.probe.device import Peak
 from autobatch.probe.outcome import Progress
@@ -216,6 +217,12 @@ def test_an_iterator_too_short_to_be_timed_is_said(run):
 )
 def test_a_loop_that_does_not_do_as_it_is_told_is_said(run, source, said):
     assert said in run(source).outcome["error"]["message"]
+
+
+def test_a_batch_that_is_short_at_the_end_of_a_pass_is_left_out(loop):
+    batches = iter(loop(per_device_train_batch_size=4).batches(DataLoader(range(10), batch_size=4)))
+
+    assert {len(next(batches)) for _ in range(12)} == {4}
 
 
 def test_samples_are_counted_as_they_are_drawn(run):
