@@ -12,6 +12,7 @@ from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch import settings as s
 from autobatch.errors import UsageError
+from autobatch.probe.script_batches import size_of
 from autobatch.probe.script_data import has_own_loader, indexable, is_seq2seq, training_data
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.skeleton import parameter_count
@@ -58,12 +59,15 @@ def _check_batch(trainer: Trainer) -> None:
     """Refuse a loader that makes batches of its own size: whatever was measured would be of that.
 
     Raises:
-        UsageError: its first batch has another size.
+        UsageError: neither it nor its first batch has the size.
 
     """
     if not has_own_loader(trainer):
         return
-    expected, batch = trainer.args.train_batch_size, next(iter(trainer.get_train_dataloader()), None)
+    expected, loader = trainer.args.train_batch_size, trainer.get_train_dataloader()
+    if size_of(loader) == expected:  # packed, or with two views of a sample, its batches have another size
+        return
+    batch = next(iter(loader), None)
     found = None if batch is None else find_batch_size(batch)
     if found is not None and found != expected:
         what = f"The script's own loader makes batches of {found} when {s.MICRO_BATCH} is {expected}."

@@ -14,6 +14,7 @@ from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch.errors import UsageError
 from autobatch.probe.order import Order
+from autobatch.probe.script_batches import size_of
 from autobatch.probe.script_data import has_own_loader
 from autobatch.probe.script_execute import lacks_memory
 from autobatch.probe.session import Session, beat_with
@@ -47,6 +48,8 @@ class ScriptObserved(Observed):
     def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
         """Make sure by the first batch that the script's own loader does as it is told, then train."""
         expected, self._checked_batch = self._checked_batch, None  # the last of an epoch may be smaller
+        if size_of(self.callback_handler.train_dataloader) == expected:
+            expected = None  # packed, or with two views of a sample, its batches have another size
         found = find_batch_size(inputs) if expected is not None else None
         if found is not None and found != expected:
             what = f"The script makes batches of {found} when {MICRO_BATCH} is {expected}."
