@@ -106,8 +106,28 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
 
 
 def has_own_optimizer(trainer: Trainer) -> bool:
-    """Tell whether a Trainer was given an optimizer, so that its arguments do not choose one."""
-    return trainer.optimizer is not None or getattr(trainer, "optimizer_cls_and_kwargs", None) is not None
+    """Tell whether a Trainer was given an optimizer, or makes one of its own: its arguments do not choose it."""
+    if trainer.optimizer is not None or getattr(trainer, "optimizer_cls_and_kwargs", None) is not None:
+        return True
+    made_by_library = getattr(trainer.create_optimizer, "__func__", None) is Trainer.create_optimizer
+    return not made_by_library and not _makes_the_named(trainer)
+
+
+def _makes_the_named(trainer: Trainer) -> bool:
+    """Have a class's own way make an optimizer, and tell whether it asks which one the arguments name."""
+    asked, original = [], Trainer.get_optimizer_cls_and_kwargs
+
+    def noted(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        asked.append(args)
+        return original(*args, **options)
+
+    Trainer.get_optimizer_cls_and_kwargs = staticmethod(noted)
+    try:
+        trainer.create_optimizer()
+    finally:
+        Trainer.get_optimizer_cls_and_kwargs = staticmethod(original)
+        trainer.optimizer = None
+    return bool(asked)
 
 
 def optimizer_of(trainer: Trainer) -> dict[str, s.Scalar]:

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from autobatch.errors import UsageError
-from autobatch.probe.script_facts import _check_batch
+from autobatch.probe.script_facts import _check_batch, has_own_optimizer
 
 ROWS = [{"x": torch.ones(3)}] * 40
 
@@ -45,3 +45,42 @@ def test_a_loader_whose_batches_hold_more_than_its_samples_may_be_as_it_is_told(
     own.size = 8
     with pytest.raises(UsageError, match="makes batches of 16 when per_device_train_batch_size is 4"):
         _check_batch(own)
+
+
+class Choosing(Trainer):
+    """A Trainer that makes its optimizer itself."""
+
+    def create_optimizer(self):
+        if self.optimizer is None:
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        return self.optimizer
+
+
+class Asking(Trainer):
+    """A Trainer that makes the optimizer that its arguments name, in its own way."""
+
+    def create_optimizer(self):
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(self.args)
+        self.optimizer = kind(self.model.parameters(), **options)
+        return self.optimizer
+
+
+class Adding(Trainer):
+    """A Trainer that adds to what the library does."""
+
+    def create_optimizer(self):
+        return super().create_optimizer()
+
+
+@pytest.mark.parametrize(("kind", "own"), [(Trainer, False), (Adding, False), (Asking, False), (Choosing, True)])
+def test_an_optimizer_is_the_arguments_where_they_are_asked(trainer, kind, own):
+    made = trainer(kind)
+
+    assert has_own_optimizer(made) is own
+    assert made.optimizer is None
+
+
+def test_an_optimizer_that_is_given_is_its_own(trainer):
+    network = torch.nn.Linear(3, 1)
+
+    assert has_own_optimizer(trainer(optimizers=(torch.optim.SGD(network.parameters()), None)))

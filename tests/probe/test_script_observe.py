@@ -76,7 +76,7 @@ def test_an_evaluation_that_a_callback_asks_for_is_no_part_of_a_step(observed):
 
 @pytest.mark.parametrize(("size", "refused"), [(4, False), (8, True)])
 def test_what_a_loader_says_of_its_batches_counts_before_what_they_hold(observed, size, refused):
-    loader = DataLoader([1.0] * 16, batch_size=size, collate_fn=lambda rows: torch.ones(16))
+    loader = DataLoader([1.0] * 16, batch_size=size, collate_fn=lambda _: torch.ones(16))
     observed.callback_handler = SimpleNamespace(train_dataloader=loader)
     observed._checked_batch = 4
 
