@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
+from autobatch.errors import UsageError
 from autobatch.probe.script_batches import check_size, size_of
-from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Scalar
+from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Scalar, Setting
 
 T = TypeVar("T")
 
@@ -26,8 +27,15 @@ class Look:
         self._settings: dict[str, Scalar] = {}
 
     def setting(self, name: str, default: Scalar | None) -> Scalar | None:
-        """Note and return the loop's own value; None stands for the usual one."""
+        """Note and return the loop's own value; None stands for the usual one.
+
+        Raises:
+            UsageError: it is another word than those that the loop would get.
+
+        """
         usual = SETTINGS[name].default if name in SETTINGS else ""
+        if isinstance(default, str) and name in SETTINGS:
+            _check_word(SETTINGS[name], default)
         self._settings[name] = usual if default is None else default
         return default
 
@@ -54,6 +62,15 @@ class Look:
 
     def close(self) -> None:
         """Do nothing: a loop that made no step is found out by its silence."""
+
+
+def _check_word(setting: Setting, own: str) -> None:
+    if not setting.choices or own in (*setting.choices, *setting.accepted):
+        return
+    listed = ", ".join(map(str, setting.choices))
+    what = f"The loop's own {setting.name} is {own!r}, and its values in a search are {listed}."
+    do = f'Give p.setting("{setting.name}", ...) one of these, and translate what it returns.'
+    raise UsageError(what, do)
 
 
 def loader_facts(loader: object) -> dict[str, Scalar]:

@@ -5,6 +5,7 @@ import time
 import pytest
 from torch.utils.data import DataLoader
 
+from autobatch.errors import UsageError
 from autobatch.probe.device import Peak
 from autobatch.probe.outcome import Progress
 from autobatch.probe.script_alone import BriefLoop
@@ -84,6 +85,16 @@ def test_a_setting_that_is_none_is_the_usual_one():
 
     assert told[0]["loop"]
     assert told[0]["settings"] == {"dataloader_prefetch_factor": 2}
+
+
+def test_a_word_that_no_search_would_give_is_refused():
+    look = Look(print)
+
+    assert look.setting("precision", "fp16") == "fp16"
+    assert look.setting("optim", "adamw_torch_8bit") == "adamw_torch_8bit"
+    with pytest.raises(UsageError, match="own precision is 'no', and its values in a search are .*fp32") as refused:
+        look.setting("precision", "no")
+    assert "translate" in refused.value.do
 
 
 def test_a_loop_of_its_own_is_measured(run):
