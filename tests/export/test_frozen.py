@@ -76,6 +76,13 @@ def test_an_edit_by_hand_is_named(tmp_path, chosen, target):
     assert [edit.key for edit in edits] == [key]
 
 
+@pytest.mark.parametrize(("old", "new"), [("batch_size: 4", "batch_size: 4.0"), ("bf16: true", "bf16: 1")])
+def test_the_same_number_of_another_kind_is_an_edit(file, old, new):
+    file.write_text(file.read_text().replace(old, new, 1))
+
+    assert len(load(file).edits) == 1
+
+
 def test_a_change_of_comments_and_order_is_no_edit(file):
     body = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#"))
     facts = "".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("#: "))

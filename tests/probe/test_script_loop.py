@@ -92,7 +92,7 @@ def test_a_word_that_no_search_would_give_is_refused():
 
     assert look.setting("precision", "fp16") == "fp16"
     assert look.setting("optim", "adamw_torch_8bit") == "adamw_torch_8bit"
-    with pytest.raises(UsageError, match="own precision is 'no', and its values in a search are .*fp32") as refused:
+    with pytest.raises(UsageError, match=r"own precision is 'no', and its values in a search are .*fp32") as refused:
         look.setting("precision", "no")
     assert "translate" in refused.value.do
 
