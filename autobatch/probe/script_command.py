@@ -17,7 +17,7 @@ from autobatch.errors import UsageError
 ENTRY = "autobatch.probe.script:main"
 """What a probe of a script runs: the `entry` of a `ProbeRunner`."""
 _LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
-_ENVIRONMENTS = frozenset({"uv", "uvx", "poetry", "pdm", "hatch", "pipenv", "conda", "mamba", "pixi", "rye"})
+_ENVIRONMENTS = frozenset({"uv", "poetry", "pdm", "hatch", "pipenv", "conda", "mamba", "pixi", "rye"})
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _LAUNCHING_MODULES = re.compile(r"(accelerate|deepspeed|torch\.distributed)(\..+)?")
 _FLAGS = re.compile(r"-[uOBEIsSPqvdb]+")

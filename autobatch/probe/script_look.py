@@ -66,7 +66,7 @@ def main(folder: str) -> None:
         # the first frame is ours, and by `python -m` it looks like a script's
         error.__traceback__ = its_own(error.__traceback__ and error.__traceback__.tb_next)
         ours = error if isinstance(error, AutobatchError) else None
-        if scratch(path) in str(error):
+        if scratch(path) in str(error) and Path(scratch(path)).is_dir():
             ours = _reads_output(error)
         _fail(path, _READS_INPUT if stdin.was_read else ours, error)
 
