@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from autobatch import settings as s
@@ -20,6 +20,7 @@ OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 libgomp's usual 3 ms take, on cores that are shared, the time of the very threads that are waited for: steps took four
 times as long. Asleep at once they take a fifth longer on cores of their own.
 """
+_DEVICE = "device"
 _SAME_NAME = (s.MICRO_BATCH, s.ACCUMULATION, s.EVAL_BATCH, s.OPTIM, s.COMPILE, s.LIGER)
 
 
@@ -27,6 +28,7 @@ def training_arguments(
     configuration: Mapping[str, s.Scalar],
     device_kind: DeviceKind,
     transformers_version: str,
+    taken: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Return the keyword arguments of `transformers.TrainingArguments` that hold a configuration.
 
@@ -37,17 +39,32 @@ def training_arguments(
         configuration: every setting by name.
         device_kind: `cpu` leaves TF32 out and asks the Trainer for the CPU.
         transformers_version: as `transformers.__version__` gives it; names changed between versions.
+        taken: settings that are wanted, and nothing else; None: all that there are.
 
     """
     version = _version(transformers_version)
-    return {
-        **{name: configuration[name] for name in _SAME_NAME},
-        **_precision(configuration, device_kind),
-        **_checkpointing(configuration, version),
-        **_sampling(configuration, version),
+    parts: dict[str, dict[str, Any]] = {
+        **{name: {name: configuration[name]} for name in _SAME_NAME},
+        s.PRECISION: _precision(configuration, device_kind),
+        s.CHECKPOINTING: _checkpointing(configuration, version),
+        s.SAMPLING: _sampling(configuration, version),
         **_loader(configuration),
-        **({"use_cpu": True} if device_kind == "cpu" else {}),
+        _DEVICE: {"use_cpu": True} if device_kind == "cpu" else {},
     }
+    kept = parts if taken is None else [name for name in parts if name in taken]
+    return {key: value for name in kept for key, value in parts[name].items()}
+
+
+def renew(arguments: object) -> None:
+    """Have the library validate TrainingArguments anew and in place, whatever has been set in them since.
+
+    They are not made anew: their class may have an `__init__` of its own. What it does in a `__post_init__` of its own
+    it does once, as it expects.
+    """
+    vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
+    kinds = type(arguments).__mro__
+    library: Any = next(kind for kind in kinds if kind.__module__ == "transformers.training_args")
+    library.__post_init__(arguments)
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -89,9 +106,11 @@ def _sampling(configuration: Mapping[str, s.Scalar], version: tuple[int, int]) -
     return {"group_by_length": configuration[s.SAMPLING] == "group_by_length"}
 
 
-def _loader(configuration: Mapping[str, s.Scalar]) -> dict[str, Any]:
-    loader = {s.WORKERS: configuration[s.WORKERS], s.PIN_MEMORY: configuration[s.PIN_MEMORY]}
+def _loader(configuration: Mapping[str, s.Scalar]) -> dict[str, dict[str, Any]]:
+    """Return the arguments of each of the loader's settings."""
+    loader = {name: {name: configuration[name]} for name in (s.WORKERS, s.PIN_MEMORY)}
     # The Trainer refuses a prefetch factor without workers; workers that are not kept are forked anew every epoch.
     if configuration[s.WORKERS]:
-        loader |= {s.PREFETCH: configuration[s.PREFETCH], "dataloader_persistent_workers": True}
+        loader[s.WORKERS]["dataloader_persistent_workers"] = True
+        loader[s.PREFETCH] = {s.PREFETCH: configuration[s.PREFETCH]}
     return loader

@@ -27,6 +27,10 @@ T = TypeVar("T")
 class Probe(Protocol):
     """What a loop asks of autobatch."""
 
+    @property
+    def searching(self) -> bool:
+        """Whether this run is part of a search, so that nothing that it makes is worth keeping."""
+
     def setting(self, name: str, default: Scalar | None) -> Scalar | None:
         """Return a setting under test, or the loop's own value outside a search."""
 
@@ -42,6 +46,8 @@ class Probe(Protocol):
 
 class Absent:
     """The probe outside a search."""
+
+    searching = False
 
     def setting(self, name: str, default: Scalar | None) -> Scalar | None:  # noqa: ARG002 - as Probe's
         """Return the loop's own value."""

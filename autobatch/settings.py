@@ -31,6 +31,8 @@ COMPILE = "torch_compile"
 SAMPLING = "train_sampling_strategy"
 ALLOCATOR = "pytorch_alloc_conf"
 CUDNN_ATTENTION = "cudnn_attention"
+OF_THE_PROCESS = (ALLOCATOR, CUDNN_ATTENTION)
+"""Settings that any script has: they are of its process."""
 
 EXPANDABLE = "expandable_segments:True"
 """Value of the allocator's setting with which its segments grow, and what it reserves stays near what is in use."""

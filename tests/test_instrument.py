@@ -9,6 +9,7 @@ def test_outside_a_search_a_loop_goes_on_as_it_is(monkeypatch):
     monkeypatch.delenv(FOLDER, raising=False)
 
     with autobatch.probe() as p:
+        assert not p.searching
         assert p.setting("per_device_train_batch_size", 3) == 3
         assert list(p.batches([1, 2])) == [1, 2]
         p.step()

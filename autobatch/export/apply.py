@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import sys
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autobatch.arguments import environment
+from autobatch.arguments import environment, renew
 from autobatch.errors import UsageError
 from autobatch.export import rivals
 
@@ -68,7 +69,9 @@ def lay_over(frozen: Frozen, training_args: T) -> T:
         raise _refusal(frozen, training_args, f"it knows no {', '.join(unknown)}")
     complete = _complete(arguments)
     try:
-        fresh = dataclasses.replace(training_args, **complete)
+        fresh = copy.copy(training_args)
+        vars(fresh).update(complete)
+        renew(fresh)
     except (TypeError, ValueError) as error:
         raise _refusal(frozen, training_args, str(error)) from error
     vars(training_args).update(vars(fresh))

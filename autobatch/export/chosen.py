@@ -14,6 +14,7 @@ from autobatch.settings import (
     ATTENTION,
     CUDNN_ATTENTION,
     METHOD,
+    OF_THE_PROCESS,
     QUANTIZATION,
     SETTINGS,
     Configuration,
@@ -54,7 +55,23 @@ class Chosen:
 
     def training_arguments(self) -> dict[str, Any]:
         """Return the TrainingArguments, by the names of the transformers that is installed here."""
-        return training_arguments(self.configuration, self.device_kind, _transformers_version())
+        version = _transformers_version()
+        return training_arguments(self.configuration, self.device_kind, version, self.workload.taken)
+
+    @property
+    def taken(self) -> dict[str, Scalar]:
+        """The configuration, of a person's own loop what that asks for: the rest says nothing to it."""
+        names = self.workload.taken
+        return {n: v for n, v in self.configuration.items() if names is None or n in (*names, *OF_THE_PROCESS)}
+
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """Settings that a person's own loop does not ask for, which no export holds."""
+        return tuple(name for name in self.configuration if name not in self.taken)
+
+    def of_taken(self, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return a format's keys, given by the setting that they say, as far as that is taken."""
+        return {key: value for name in parts if name in self.taken for key, value in parts[name].items()}
 
     @property
     def effective_batch(self) -> int:

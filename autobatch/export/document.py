@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from yaml.events import Event
     from yaml.nodes import MappingNode, Node
 
+_ESCAPE = re.compile(r"\\(?:(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)")
+_SOME_ESCAPE = r"\ufffd"
 _LONGEST = 1000
 """Characters of a value that is compared; no setting is longer, and some long numbers take for ever to read."""
 
@@ -72,9 +75,7 @@ class Document:
     @cached_property
     def is_json(self) -> bool:
         """Whether it is JSON, too, and must stay so."""
-        with suppress(ValueError, RecursionError):
-            return self.flow and isinstance(json.loads(self.text), dict)
-        return False
+        return self.flow and _is_json(self.text)
 
     def line_of(self, place: int) -> int:
         """Return where the line of a place begins."""
@@ -100,7 +101,8 @@ def read(text: str, name: str) -> Document:
     """
     from yaml.nodes import MappingNode
 
-    root = compose_yaml(text, name)
+    legible = _legible(text)
+    root = compose_yaml(legible, name)
     if root is None or root.start_mark.index == root.end_mark.index:
         return Document(text, {}, flow=False, end=root.end_mark.index if root else len(text))
     if not isinstance(root, MappingNode):
@@ -108,7 +110,20 @@ def read(text: str, name: str) -> Document:
         raise UsageError(what, "Name a YAML file of settings, or leave --into out.")
     flow = bool(root.flow_style)
     end = int(root.end_mark.index) - flow
-    return Document(text, {entry.key: entry for entry in _entries(text, root, end, name)}, flow, end)
+    return Document(text, {entry.key: entry for entry in _entries(legible, root, end, name)}, flow, end)
+
+
+def _is_json(text: str) -> bool:
+    with suppress(ValueError, RecursionError):
+        return isinstance(json.loads(text), dict)
+    return False
+
+
+def _legible(text: str) -> str:
+    """Return JSON without what YAML 1.1 does not read in it, tabs and surrogate pairs, all else in its place."""
+    if not _is_json(text):
+        return text
+    return _ESCAPE.sub(lambda found: _SOME_ESCAPE if found["half"] else found[0], text.replace("\t", " "))
 
 
 def _entries(text: str, root: MappingNode, end: int, name: str) -> Iterator[Entry]:

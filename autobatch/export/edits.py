@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,6 @@ def between(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Edit, ..
     return tuple(Edit(k, frozen.get(k), now.get(k)) for k in keys if _at(frozen, k) != _at(now, k))
 
 
-def _at(settings: Mapping[str, Any], key: str) -> tuple[bool, Any]:
-    """Return a value, and whether it is there: a key that was added is an edit, even an empty one."""
-    return key in settings, settings.get(key)
+def _at(settings: Mapping[str, Any], key: str) -> str | None:
+    """Return a value as it is written, where 16, 16.0 and true, 1 are two each; None: the key is not there."""
+    return json.dumps(settings[key], sort_keys=True) if key in settings else None

@@ -123,7 +123,7 @@ def said_of(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as error:  # the second of a null byte
+    except (OSError, ValueError, RuntimeError) as error:  # of a null byte; of links that lead round
         what = f"Cannot write {path}: {getattr(error, 'strerror', None) or error}."
         if getattr(error, "errno", None) in _OF_THE_DISK:
             raise MachineError(what, "Free some space, or name a file on another disk; nothing was changed.") from error

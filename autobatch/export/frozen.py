@@ -151,7 +151,10 @@ def save(chosen: Chosen, path: Path, target: str = "hf", *, force: bool = False)
         UsageError: it cannot be written, or is another's file and `force` is not set.
 
     """
-    kind, beside = targets.get(target), files.sidecar(path)
+    kind = targets.get(target)
+    with files.said_of(path):
+        files.refuse_unwritable(path)
+    beside = files.sidecar(path)
     is_bare = kind.syntax == "json"
     if not force:
         files.refuse_foreign(path)

@@ -9,7 +9,7 @@ from autobatch.errors import UsageError
 from autobatch.export import files, targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.merge import Merged, merge
-from autobatch.export.summary import unmeasured
+from autobatch.export.summary import left_out, unmeasured
 from autobatch.review import words
 from autobatch.safe_files import BYTE_ORDER_MARK, read_text
 
@@ -35,8 +35,9 @@ def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -
     mark = BYTE_ORDER_MARK * text.startswith(BYTE_ORDER_MARK)
     if not dry_run:
         files.refuse_unwritable(path)
-    merged = merge(text.removeprefix(mark), kind.settings(chosen), kind.aliases, path.name, kind.rivals)
-    return replace(merged, text=mark + merged.text, remarks=(*unmeasured(chosen), *merged.remarks))
+    rivals = {} if chosen.unasked else kind.rivals  # the other keys of a loop's file are what that takes them for
+    merged = merge(text.removeprefix(mark), kind.settings(chosen), kind.aliases, path.name, rivals)
+    return replace(merged, text=mark + merged.text, remarks=(*unmeasured(chosen), *left_out(chosen), *merged.remarks))
 
 
 def report(merged: Merged, path: Path, *, dry_run: bool) -> str:

@@ -20,6 +20,7 @@ def summary(chosen: Chosen, target: str) -> str:
         *(unmeasured(chosen) or [_effective_batch(chosen)]),
         *_promises(chosen),
         *_of_recipe(chosen),
+        *left_out(chosen),
         *_environment(chosen, target),
     ]
     elsewhere = targets.get(target).elsewhere(chosen)
@@ -33,6 +34,12 @@ def unmeasured(chosen: Chosen) -> list[str]:
     """Say what is in the file and was not measured."""
     what = "the training batch, accumulation, checkpointing and optimizer were not measured"
     return [f"It was chosen for inference, and nothing was trained: {what}."] if chosen.is_inference else []
+
+
+def left_out(chosen: Chosen) -> list[str]:
+    """Say which settings a person's own loop does not ask for, and so finds in no file."""
+    unasked = ", ".join(chosen.unasked)
+    return [f"Left out, as the loop never asked for them: {unasked}."] if unasked else []
 
 
 def _effective_batch(chosen: Chosen) -> str:

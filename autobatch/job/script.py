@@ -11,17 +11,14 @@ from autobatch.job.space import Wishes
 from autobatch.probe.script_workload import PATIENCE_S, Found, look
 from autobatch.settings import (
     ACCUMULATION,
-    ALLOCATOR,
-    CUDNN_ATTENTION,
     EVAL_BATCH,
     MICRO_BATCH,
+    OF_THE_PROCESS,
     SETTINGS,
     Scalar,
 )
 from autobatch.workload.spec import Workload
 
-OF_THE_PROCESS = (ALLOCATOR, CUDNN_ATTENTION)
-"""Settings that any script has: they are of its process."""
 _ELSEWHERE = {"data": "--data", "text_column": "--text-column", "summary_column": "--summary-column"}
 
 

@@ -67,7 +67,7 @@ def _failed(path: Path, progress: Progress, error: BaseException, probe: ScriptP
     own, marks = its_own(error.__traceback__), {}
     if own is not None and probe is not None and not lacks_memory(error) and not isinstance(error, UsageError):
         error.__traceback__ = own
-        alone = script_alone.fails(path, probe.command, error, probe.environment)
+        alone = script_alone.fails(path, probe.command, error, probe.environment, probe.begun_in)
         if alone:
             error.add_note("It fails also without autobatch.")
         marks = {} if alone is None else {"fails_alone": alone}
@@ -127,6 +127,8 @@ class ScriptProbe:
     command: Command
     progress: Progress
     started: float = field(default_factory=time.monotonic)
+    begun_in: Path = field(default_factory=Path.cwd)
+    """Folder that the script was started in, wherever it went since."""
     meter: Meter = field(init=False)
     session: Session | None = None
     raised: Exception | None = None

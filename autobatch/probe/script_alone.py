@@ -26,6 +26,7 @@ PATIENCE_S = 90.0
 class BriefLoop(Absent):
     """What a loop gets that runs by itself: its own settings and batches, for a few steps."""
 
+    searching = True
     _steps = 0
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as Probe's
@@ -39,7 +40,9 @@ class BriefLoop(Absent):
         os._exit(0)
 
 
-def fails(folder: Path, command: Command, error: BaseException, ours: Collection[str] = ()) -> bool | None:
+def fails(
+    folder: Path, command: Command, error: BaseException, ours: Collection[str] = (), begun_in: Path | None = None
+) -> bool | None:
     """Run a probe's script alone; tell whether it raises the same kind of exception.
 
     Args:
@@ -47,6 +50,7 @@ def fails(folder: Path, command: Command, error: BaseException, ours: Collection
         command: the script's.
         error: what it raised there.
         ours: environment variables that say what is under test; it runs without.
+        begun_in: folder that the script starts in; None: the present one.
 
     Returns:
         None where it took too long to tell.
@@ -56,7 +60,14 @@ def fails(folder: Path, command: Command, error: BaseException, ours: Collection
     own = {name: value for name, value in os.environ.items() if name not in ours}
     try:
         done = subprocess.run(
-            alone, capture_output=True, text=True, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL, env=own
+            alone,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=own,
+            cwd=begun_in,
         )
     except subprocess.TimeoutExpired:
         return None
@@ -68,6 +79,7 @@ def main(folder: str) -> None:
     from transformers import TrainerCallback
 
     from autobatch.probe.script_execute import QUIET, execute
+    from autobatch.probe.script_observe import silence
     from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest
 
@@ -80,6 +92,7 @@ def main(folder: str) -> None:
                 os._exit(0)
 
     def train(trainer: Any, original: Any) -> None:  # noqa: ANN401 - a Trainer and its method
+        silence(trainer)
         trainer.add_callback(Brief())
         original(trainer)
         os._exit(0)

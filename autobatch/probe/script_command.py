@@ -17,6 +17,8 @@ from autobatch.errors import UsageError
 ENTRY = "autobatch.probe.script:main"
 """What a probe of a script runs: the `entry` of a `ProbeRunner`."""
 _LAUNCHERS = frozenset({"accelerate", "torchrun", "deepspeed", "mpirun", "srun", "bash", "sh"})
+_ENVIRONMENTS = frozenset({"uv", "poetry", "pdm", "hatch", "pipenv", "conda", "mamba", "pixi", "rye"})
+_VARIABLE = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _LAUNCHING_MODULES = re.compile(r"(accelerate|deepspeed|torch\.distributed)(\..+)?")
 _FLAGS = re.compile(r"-[uOBEIsSPqvdb]+")
 _FLAGS_WITH_VALUE = ("-W", "-X")
@@ -57,6 +59,8 @@ def parse(words: Sequence[str]) -> Command:
     first = Path(words[0]).name
     if first in _LAUNCHERS:
         raise _launches(first)
+    if first in _ENVIRONMENTS or first == "env" or _VARIABLE.fullmatch(words[0]):
+        raise _comes_first(words[0])
     if not first.startswith("python"):
         return _program(list(words))
     _check_interpreter(words[0])
@@ -66,6 +70,16 @@ def parse(words: Sequence[str]) -> Command:
 def _launches(name: str) -> UsageError:
     what = f"{name} starts processes of its own, which a probe cannot look into."
     return UsageError(what, "Write the program itself: autobatch search -- python train.py ARGS")
+
+
+def _comes_first(word: str) -> UsageError:
+    """Say that autobatch runs in the script's environment, which whatever makes it is to make for both."""
+    if Path(word).name in _ENVIRONMENTS:
+        what = f"{word} starts an interpreter, and a probe of the script runs in that of autobatch."
+        return UsageError(what, f"Write it first: {word} run autobatch search -- python train.py ARGS")
+    word = "NAME=VALUE" if Path(word).name == "env" else word
+    what = f"{word} is no program: the script has the environment variables of autobatch."
+    return UsageError(what, f"Write it first: {word} autobatch search -- python train.py ARGS")
 
 
 def _without_flags(words: list[str]) -> list[str]:

@@ -26,7 +26,7 @@ def execute(command: Command) -> None:
         runpy.run_module(command.program, run_name="__main__", alter_sys=True)
     else:
         sys.path.insert(0, str(Path(command.program).resolve().parent))
-        runpy.run_path(command.program, run_name="__main__")
+        runpy.run_path(str(Path(command.program).absolute()), run_name="__main__")  # its `__file__`, by `python` too
 
 
 def end_process(status: int) -> NoReturn:

@@ -12,6 +12,7 @@ from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch import settings as s
 from autobatch.errors import UsageError
+from autobatch.probe.script_batches import size_of
 from autobatch.probe.script_data import has_own_loader, indexable, is_seq2seq, training_data
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.skeleton import parameter_count
@@ -58,12 +59,15 @@ def _check_batch(trainer: Trainer) -> None:
     """Refuse a loader that makes batches of its own size: whatever was measured would be of that.
 
     Raises:
-        UsageError: its first batch has another size.
+        UsageError: neither it nor its first batch has the size.
 
     """
     if not has_own_loader(trainer):
         return
-    expected, batch = trainer.args.train_batch_size, next(iter(trainer.get_train_dataloader()), None)
+    expected, loader = trainer.args.train_batch_size, trainer.get_train_dataloader()
+    if size_of(loader) == expected:  # packed, or with two views of a sample, its batches have another size
+        return
+    batch = next(iter(loader), None)
     found = None if batch is None else find_batch_size(batch)
     if found is not None and found != expected:
         what = f"The script's own loader makes batches of {found} when {s.MICRO_BATCH} is {expected}."
@@ -102,8 +106,28 @@ def settings_of(trainer: Trainer) -> dict[str, s.Scalar]:
 
 
 def has_own_optimizer(trainer: Trainer) -> bool:
-    """Tell whether a Trainer was given an optimizer, so that its arguments do not choose one."""
-    return trainer.optimizer is not None or getattr(trainer, "optimizer_cls_and_kwargs", None) is not None
+    """Tell whether a Trainer was given an optimizer, or makes one of its own: its arguments do not choose it."""
+    if trainer.optimizer is not None or getattr(trainer, "optimizer_cls_and_kwargs", None) is not None:
+        return True
+    made_by_library = getattr(trainer.create_optimizer, "__func__", None) is Trainer.create_optimizer
+    return not made_by_library and not _makes_the_named(trainer)
+
+
+def _makes_the_named(trainer: Trainer) -> bool:
+    """Have a class's own way make an optimizer, and tell whether it asks which one the arguments name."""
+    asked, original = [], Trainer.get_optimizer_cls_and_kwargs
+
+    def noted(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        asked.append(args)
+        return original(*args, **options)
+
+    Trainer.get_optimizer_cls_and_kwargs = staticmethod(noted)
+    try:
+        trainer.create_optimizer()
+    finally:
+        Trainer.get_optimizer_cls_and_kwargs = staticmethod(original)
+        trainer.optimizer = None
+    return bool(asked)
 
 
 def optimizer_of(trainer: Trainer) -> dict[str, s.Scalar]:

@@ -73,7 +73,16 @@ def _of_columns(dataset: Any) -> Lengths | None:  # noqa: ANN401 - as above
 
 def _column(values: Iterable[Any]) -> NDArray[np.int64]:
     """Return the tokens in every row of a column; a number, as a class is, has none."""
-    return np.fromiter((len(value) if isinstance(value, Sized) else 0 for value in values), np.int64)
+    return np.fromiter((_tokens(value) for value in values), np.int64)
+
+
+def _tokens(value: Any) -> int:  # noqa: ANN401 - as above
+    """Return the tokens of a row; one of several choices has a list of them for each, and all are padded alike."""
+    if not isinstance(value, Sized):
+        return 0
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return len(value) * max(len(choice) for choice in value)
+    return len(value)
 
 
 def _of_samples(dataset: Dataset[Any]) -> Lengths:
@@ -118,6 +127,8 @@ def _elements(value: Any) -> int:  # noqa: ANN401 - as above
         return len(value)
     if isinstance(value, Mapping):
         return sum(_elements(part) for part in value.values())
+    if isinstance(value, np.ndarray):
+        return int(value.size)
     if isinstance(value, Iterable):
-        return sum(_elements(part) if isinstance(part, Mapping | str | list | tuple) else 1 for part in value)
+        return sum(1 if isinstance(part, int | float) else _elements(part) for part in value)
     return 0 if value is None else 1

@@ -27,7 +27,7 @@ from autobatch.probe.script_command import parse
 from autobatch.probe.script_execute import QUIET, end_process, execute, its_own
 from autobatch.probe.script_facts import facts
 from autobatch.probe.script_loop_look import Look
-from autobatch.probe.script_patch import Overlay, elsewhere, install
+from autobatch.probe.script_patch import Overlay, elsewhere, install, scratch
 from autobatch.probe.script_process import LOG
 
 _READS_INPUT = UsageError(
@@ -66,7 +66,17 @@ def main(folder: str) -> None:
         # the first frame is ours, and by `python -m` it looks like a script's
         error.__traceback__ = its_own(error.__traceback__ and error.__traceback__.tb_next)
         ours = error if isinstance(error, AutobatchError) else None
+        if scratch(path) in str(error) and Path(scratch(path)).is_dir():
+            ours = _reads_output(error)
         _fail(path, _READS_INPUT if stdin.was_read else ours, error)
+
+
+def _reads_output(error: Exception) -> UsageError:
+    """Say that what a script looks for in its output is not there, whatever it finds by itself."""
+    what = (
+        f"The script looks into its output_dir, which is an empty folder in a search: {type(error).__name__}: {error}"
+    )
+    return UsageError(what.rstrip(".") + ".", "Have it read from a folder of another name.")
 
 
 class NoInput(io.RawIOBase):

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from accelerate.utils import send_to_device
+from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch.errors import UsageError
 from autobatch.probe.conductor import WARM_UP_STEPS
@@ -39,6 +40,7 @@ T = TypeVar("T")
 class LoopProbe:
     """Measures a loop from its calls of `step`, and ends the process once the figures are steady."""
 
+    searching: ClassVar[bool] = True
     request: ProbeRequest
     meter: Meter
     progress: Progress
@@ -87,8 +89,11 @@ class LoopProbe:
 
     def _checked(self, loader: Iterable[T]) -> Iterator[T]:
         stream = self.drawing.over_and_over(loader)
+        expected = self.request.configuration.micro_batch
         for first in islice(stream, 1):
-            check_size(loader, first, self.request.configuration.micro_batch)
+            check_size(loader, first, expected)
+            if size_of(loader) == expected == find_batch_size(first):  # a short last one would count as whole
+                stream = (batch for batch in stream if find_batch_size(batch) == expected)
             return chain([first], stream)
         raise UsageError("The loader makes no batch.", "Its data set is smaller than a batch, or empty.")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
+from autobatch.errors import UsageError
 from autobatch.probe.script_batches import check_size, size_of
-from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Scalar
+from autobatch.settings import MICRO_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Scalar, Setting
 
 T = TypeVar("T")
 
@@ -19,13 +20,22 @@ class Look:
 
     """
 
+    searching = True
+
     def __init__(self, tell: Callable[[dict[str, Any]], NoReturn]) -> None:
         self._tell = tell
         self._settings: dict[str, Scalar] = {}
 
     def setting(self, name: str, default: Scalar | None) -> Scalar | None:
-        """Note and return the loop's own value; None stands for the usual one."""
+        """Note and return the loop's own value; None stands for the usual one.
+
+        Raises:
+            UsageError: it is another word than those that the loop would get.
+
+        """
         usual = SETTINGS[name].default if name in SETTINGS else ""
+        if isinstance(default, str) and name in SETTINGS:
+            _check_word(SETTINGS[name], default)
         self._settings[name] = usual if default is None else default
         return default
 
@@ -41,14 +51,26 @@ class Look:
             check_size(loader, next(iter(loader), None), int(expected))
         dataset: Any = getattr(loader, "dataset", None)
         size = len(dataset) if hasattr(dataset, "__len__") else 0
-        self._tell({"settings": self._settings, "train_samples": size, "unasked": loader_facts(loader)})
+        self._say(train_samples=size, unasked=loader_facts(loader))
 
     def step(self, loss: Any = None) -> None:  # noqa: ANN401, ARG002 - as the probe's
         """Tell what is known: the loop has begun."""
-        self._tell({"settings": self._settings})
+        self._say()
+
+    def _say(self, **known: Any) -> NoReturn:  # noqa: ANN401 - as JSON has it
+        self._tell({"loop": True, "settings": self._settings, **known})
 
     def close(self) -> None:
         """Do nothing: a loop that made no step is found out by its silence."""
+
+
+def _check_word(setting: Setting, own: str) -> None:
+    if not setting.choices or own in (*setting.choices, *setting.accepted):
+        return
+    listed = ", ".join(map(str, setting.choices))
+    what = f"The loop's own {setting.name} is {own!r}, and its values in a search are {listed}."
+    do = f'Give p.setting("{setting.name}", ...) one of these, and translate what it returns.'
+    raise UsageError(what, do)
 
 
 def loader_facts(loader: object) -> dict[str, Scalar]:

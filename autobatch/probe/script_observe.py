@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -13,6 +14,7 @@ from transformers.trainer_pt_utils import find_batch_size
 
 from autobatch.errors import UsageError
 from autobatch.probe.order import Order
+from autobatch.probe.script_batches import size_of
 from autobatch.probe.script_data import has_own_loader
 from autobatch.probe.script_execute import lacks_memory
 from autobatch.probe.session import Session, beat_with
@@ -46,11 +48,23 @@ class ScriptObserved(Observed):
     def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
         """Make sure by the first batch that the script's own loader does as it is told, then train."""
         expected, self._checked_batch = self._checked_batch, None  # the last of an epoch may be smaller
+        if size_of(self.callback_handler.train_dataloader) == expected:
+            expected = None  # packed, or with two views of a sample, its batches have another size
         found = find_batch_size(inputs) if expected is not None else None
         if found is not None and found != expected:
             what = f"The script makes batches of {found} when {MICRO_BATCH} is {expected}."
             raise UsageError(what, f"Have its loader read args.{MICRO_BATCH}.")
         return super().training_step(model, inputs, *args, **options)
+
+    def evaluate(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as Trainer's
+        """Evaluate, and leave that out of the micro-step that has begun: a script's callbacks may ask for it."""
+        self._meter.synchronize()
+        begun = time.perf_counter()
+        try:
+            return super().evaluate(*args, **options)
+        finally:
+            self._meter.synchronize()
+            self._recorder.exclude(time.perf_counter() - max(begun, self._recorder.timing_since or begun))
 
 
 def observe(trainer: Any, session: Session, *, ordered: bool) -> None:  # noqa: ANN401 - a Trainer of a script's class
@@ -74,9 +88,23 @@ def observe(trainer: Any, session: Session, *, ordered: bool) -> None:  # noqa: 
         trainer.eval_dataset = material.evaluation
     if trainer.compute_metrics is not None:
         trainer.compute_metrics = of_a_part(trainer.compute_metrics, trainer.args)
+    silence(trainer)
     trainer.add_callback(session.conductor)
     trainer._session_beats = lambda model: beat_with(model, session.request, session.conductor.progress)  # noqa: SLF001 - the same
     trainer._session_beats(trainer.model)  # noqa: SLF001 - the same
+
+
+def silence(trainer: Any) -> None:  # noqa: ANN401 - the same
+    """Keep a script's callbacks from what they do at the end of an epoch or a training: a probe's is neither.
+
+    They save what was trained, or tell their owner, and would put a few steps' model in the place of a good one.
+    """
+    for callback in trainer.callback_handler.callbacks:
+        callback.on_epoch_end = callback.on_train_end = _nothing
+
+
+def _nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
+    """Do nothing."""
 
 
 def of_a_part(compute: Metrics, args: TrainingArguments) -> Metrics:

@@ -11,7 +11,7 @@ import transformers
 from transformers import Trainer, TrainingArguments
 
 from autobatch import settings as s
-from autobatch.arguments import training_arguments
+from autobatch.arguments import renew, training_arguments
 from autobatch.probe.schedule import accumulation, most_steps
 from autobatch.probe.training import SILENT
 from autobatch.request import ProbeRequest
@@ -34,17 +34,10 @@ class Overlay:
     def lay(self, arguments: TrainingArguments) -> None:
         """Set those that this class has, before they are validated."""
         self.adapt(arguments)
+        if "output_dir" in self.values and Path(arguments.output_dir or "").is_dir():
+            Path(self.values["output_dir"]).mkdir(exist_ok=True)  # the script may count on it
         for name in self._of(arguments):
             setattr(arguments, name, self.values[name])
-
-    def renew(self, arguments: TrainingArguments) -> None:
-        """Lay them again over arguments that the script or their class has changed since, validated anew and in place.
-
-        They are not made anew: their class may have an `__init__` of its own. What it does in a `__post_init__` of its
-        own it does once, as it expects.
-        """
-        vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
-        TrainingArguments.__post_init__(arguments)
 
     def keep(self, arguments: TrainingArguments) -> None:
         """Note what they read once they are validated."""
@@ -59,17 +52,21 @@ class Overlay:
         return {field.name for field in fields(arguments)} & self.values.keys()
 
 
+def scratch(folder: Path) -> str:
+    """Return where a script writes what it means for its output."""
+    return str(folder / "trainer")
+
+
 def elsewhere(folder: Path, device: str) -> dict[str, Any]:
     """Return the arguments that change nothing but where a script writes and the kind of device it runs on."""
-    scratch = str(folder / "trainer")
-    kept = {"output_dir": scratch, "logging_dir": scratch, "report_to": "none", "push_to_hub": False}
+    kept = {"output_dir": scratch(folder), "logging_dir": scratch(folder), "report_to": "none", "push_to_hub": False}
     return {**kept, "use_cpu": True} if device == "cpu" else kept
 
 
 def silent(folder: Path, steps: int) -> dict[str, Any]:
     """Return the arguments that leave nothing behind: no checkpoints, logs or trackers, and output to scratch."""
-    scratch = str(folder / "trainer")
-    own = {"output_dir": scratch, "logging_dir": scratch, "max_steps": steps, "resume_from_checkpoint": None}
+    kept = {"output_dir": scratch(folder), "logging_dir": scratch(folder)}
+    own = {**kept, "max_steps": steps, "resume_from_checkpoint": None}
     quiet = {name: value for name, value in SILENT.items() if name != "eval_strategy"}
     return {**quiet, **own, "eval_on_start": False, "eval_delay": NEVER}
 
@@ -99,7 +96,7 @@ def install(overlay: Overlay, train: Callable[[Trainer, Callable[[Trainer], Any]
     def init(self: Trainer, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as Trainer's
         for value in (*args, *options.values()):
             if isinstance(value, TrainingArguments):
-                overlay.renew(value)
+                renew(value)  # lays them again over what the script or their class has changed since
         construct(self, *args, **options)
 
     def run(self: Trainer, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - as Trainer's

@@ -133,6 +133,7 @@ def _found(script: Sequence[str], facts: Mapping[str, Any]) -> Found:
         epochs=float(facts.get("epochs", 1.0)),
         recipe=facts.get("recipe", {}),
         script=tuple(script),
+        taken=tuple(settings) if facts.get("loop") else None,
     )
     return Found(workload, settings, facts.get("unasked", {}))
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Family = Literal["causal", "seq2seq"]
+_NO_PART = ("notes", "recipe_batch", "taken")
+"""Fields that the digest leaves out."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Workload:
     """The user's own command line, where that is the probe."""
     recipe_batch: int | None = None
     """Effective batch that the recipe was made for, where another may be chosen. No part of the digest."""
+    taken: tuple[str, ...] | None = None
+    """Settings that a loop of the user's own asks for; None where it is no such loop. No part of the digest."""
     notes: tuple[str, ...] = ()
     """Sentences a person should see: what was clamped or estimated. No part of the digest."""
 
@@ -119,12 +123,13 @@ class Workload:
         values["generation"] = Generation(**values["generation"]) if values["generation"] else None
         values["data"] = Data(**values["data"]) if values["data"] else None
         values["script"] = tuple(values["script"]) if values["script"] else None
+        values["taken"] = tuple(values["taken"]) if values.get("taken") is not None else None
         values["notes"] = tuple(values.get("notes", ()))
         return cls(**values)
 
     @property
     def digest(self) -> str:
         """A stable name for this workload: 16 hexadecimal digits."""
-        data = {name: value for name, value in self.to_dict().items() if name not in ("notes", "recipe_batch")}
+        data = {name: value for name, value in self.to_dict().items() if name not in _NO_PART}
         text = json.dumps(data, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -164,3 +164,9 @@ def test_a_write_protected_file_is_shown_and_not_written(tmp_path, database):
     assert "+bf16: true" in shown.output
     assert mine.read_text() == "bf16: false\n"
     assert not (tmp_path / "best.yaml").exists()
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_folder_is_no_file_to_write(database, name):
+    with pytest.raises(UsageError, match="is a folder"):
+        run(name, "--db", database)

@@ -25,3 +25,11 @@ def test_a_full_disk_is_the_machines_fault_and_leaves_the_file(tmp_path, monkeyp
 def test_a_folder_that_is_not_there_is_a_matter_of_the_request(tmp_path):
     with pytest.raises(UsageError):
         files.write(tmp_path / "no" / "such.yaml", "")
+
+
+def test_links_that_lead_round_are_said(tmp_path):
+    loop = tmp_path / "best.yaml"
+    loop.symlink_to(loop)
+
+    with pytest.raises(UsageError, match="Cannot write"):
+        files.write(loop, "")

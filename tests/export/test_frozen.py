@@ -3,7 +3,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +50,20 @@ def test_every_format_is_loaded_back(tmp_path, qlora, target):
     assert not loaded.tampered
 
 
+def test_what_a_loop_takes_is_unknown_in_a_file_of_before(workload):
+    of_before = {name: value for name, value in workload.to_dict().items() if name != "taken"}
+
+    assert type(workload).from_dict(of_before) == workload
+    assert replace(workload, taken=("optim",)).digest == workload.digest
+
+
+def test_what_a_loop_takes_is_loaded(tmp_path, chosen):
+    loop = replace(chosen, workload=replace(chosen.workload, taken=("per_device_train_batch_size",)))
+    save(loop, tmp_path / "best.yaml")
+
+    assert load(tmp_path / "best.yaml").arguments == {"per_device_train_batch_size": 4}
+
+
 @pytest.mark.parametrize("target", targets.NAMES)
 def test_an_edit_by_hand_is_named(tmp_path, chosen, target):
     path = tmp_path / "best"
@@ -60,6 +74,13 @@ def test_an_edit_by_hand_is_named(tmp_path, chosen, target):
     edits = load(path).edits
 
     assert [edit.key for edit in edits] == [key]
+
+
+@pytest.mark.parametrize(("old", "new"), [("batch_size: 4", "batch_size: 4.0"), ("bf16: true", "bf16: 1")])
+def test_the_same_number_of_another_kind_is_an_edit(file, old, new):
+    file.write_text(file.read_text().replace(old, new, 1))
+
+    assert len(load(file).edits) == 1
 
 
 def test_a_change_of_comments_and_order_is_no_edit(file):
@@ -150,6 +171,24 @@ def test_what_training_arguments_refuse_is_said(file, mine, line, said):
 
     with pytest.raises(UsageError, match=f"TrainingArguments does not take .*{said}"):
         load(file).apply(mine, edited=True)
+
+
+def test_what_a_class_of_its_own_does_to_its_arguments_it_does_once(file, tmp_path):
+    transformers = pytest.importorskip("transformers")
+
+    @dataclass
+    class Own(transformers.TrainingArguments):
+        def __post_init__(self):
+            self.learning_rate *= 2
+            self.output_dir += "-run"
+            super().__post_init__()
+
+    own = Own(output_dir=str(tmp_path), learning_rate=1e-4, report_to="none", use_cpu=True)
+    load(file).apply(own)
+
+    assert own.per_device_train_batch_size == 4
+    assert own.learning_rate == 2e-4
+    assert own.output_dir == f"{tmp_path}-run"
 
 
 def test_without_workers_their_settings_are_turned_off(tmp_path, chosen, mine):

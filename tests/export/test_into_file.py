@@ -192,3 +192,13 @@ def test_accelerate_is_asked_for_the_cpu_where_it_was_measured(chosen, merged):
 
     assert yaml.safe_load(merged(chosen, "", "accelerate")[0].read_text())["use_cpu"] is True
     assert yaml.safe_load(merged(gpu, "", "accelerate")[0].read_text())["use_cpu"] is False
+
+
+def test_a_loop_s_file_gets_no_key_that_it_never_asked_for(chosen, merged):
+    loop = replace(chosen, workload=replace(chosen.workload, taken=("per_device_train_batch_size",)))
+
+    path, result = merged(loop, "use_cpu: true\nper_device_train_batch_size: 1\n")
+
+    assert path.read_text() == "use_cpu: true\nper_device_train_batch_size: 4\n"
+    (said,) = result.remarks
+    assert said.startswith("Left out, as the loop never asked for them: gradient_accumulation_steps, ")

@@ -247,3 +247,12 @@ def test_json_of_a_line_each_gets_a_line_each():
         '{\n  "dir": "out",\n  "bf16": true,\n'
         '  "per_device_train_batch_size": 4,\n  "activation_checkpointing": true\n}\n'
     )
+
+
+def test_json_that_yaml_does_not_read_is_merged_into():
+    text = '{\n\t"bf16": false,\n\t"note": "\\ud83d\\ude00 \\\\ud83d",\n\t"lr": 2e-5\n}\n'
+
+    merged = merge(text, SETTINGS, ALIASES, "mine.json").text
+
+    assert json.loads(merged) == {"note": "\U0001f600 \\ud83d", "lr": 2e-5, **SETTINGS}
+    assert '\t"note": "\\ud83d\\ude00 \\\\ud83d",\n' in merged

@@ -11,6 +11,14 @@ def test_the_peak_is_told_with_the_card(chosen):
     assert "Device peak with the longest batch: 18.0 GiB of 24.0 GiB." in summary(chosen, "hf")
 
 
+def test_what_a_loop_never_asked_for_is_named(chosen):
+    taken = tuple(name for name in chosen.configuration if name not in ("optim", "precision"))
+    loop = replace(chosen, workload=replace(chosen.workload, taken=taken))
+
+    assert "Left out, as the loop never asked for them: precision, optim." in summary(loop, "hf")
+    assert "Left out" not in summary(chosen, "hf")
+
+
 def test_training_and_evaluation_are_told_apart(chosen):
     peaks = {"train_device_peak_used_bytes": 12 * GIB, "eval_device_peak_used_bytes": 18 * GIB}
     measured = replace(chosen, measurements=replace(chosen.measurements, **peaks))

@@ -223,3 +223,58 @@ def test_a_script_keeps_the_model_that_it_makes(qlora):
     assert not {"use_peft", "lora_r", "load_in_4bit", "attn_implementation"} & keys.keys()
     assert keys["per_device_train_batch_size"] == 4
     assert script.model_settings == {"pytorch_alloc_conf": "expandable_segments:True"}
+
+
+@pytest.fixture
+def loop(chosen):
+    """What was chosen for a loop that asks for three settings."""
+    taken = ("per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_num_workers")
+    return replace(chosen, workload=replace(chosen.workload, script=("loop.py",), taken=taken))
+
+
+OF_A_LOOP = {
+    "hf": {
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "dataloader_num_workers",
+        "dataloader_persistent_workers",
+    },
+    "axolotl": {"micro_batch_size", "gradient_accumulation_steps", "dataloader_num_workers"},
+    "deepspeed": {
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "zero_optimization",
+    },
+    "accelerate": {
+        "compute_environment",
+        "distributed_type",
+        "num_machines",
+        "machine_rank",
+        "num_processes",
+        "use_cpu",
+    },
+    "env": {
+        "AUTOBATCH_PER_DEVICE_TRAIN_BATCH_SIZE",
+        "AUTOBATCH_GRADIENT_ACCUMULATION_STEPS",
+        "AUTOBATCH_DATALOADER_NUM_WORKERS",
+        "AUTOBATCH_PYTORCH_ALLOC_CONF",
+        "AUTOBATCH_CUDNN_ATTENTION",
+    },
+}
+OF_A_LOOP |= dict.fromkeys(("trl", "llamafactory"), OF_A_LOOP["hf"])
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_no_format_tells_a_loop_what_it_never_asked_for(loop, target):
+    said = targets.get(target).settings(loop)
+
+    assert said.keys() - loop.environment.keys() == OF_A_LOOP[target]
+
+
+def test_a_launcher_s_file_names_elsewhere_what_a_loop_asks_for_alone(loop):
+    assert targets.get("accelerate").elsewhere(loop).keys() - {"pytorch_alloc_conf", "cudnn_attention"} == {
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "dataloader_num_workers",
+    }

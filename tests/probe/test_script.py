@@ -58,10 +58,20 @@ def test_a_trainer_is_measured_with_the_settings_under_test(run):
 
 
 def test_nothing_is_left_that_looks_like_a_result(run):
-    done = run(TRAIN + PLAIN)
+    saving = """
+from transformers import TrainerCallback
+class Save(TrainerCallback):
+    def save(self, *_, **__):
+        (HERE / "best.txt").write_text("a few steps")
+    on_epoch_end = on_train_end = save
 
+"""
+    done = run(TRAIN + saving + PLAIN.replace("data_collator=pad", "data_collator=pad, callbacks=[Save()]"))
+
+    assert done.outcome["status"] == "ok", done.log
     assert not (done.folder / "out").exists()
     assert not (done.folder / "after.txt").exists()
+    assert not (done.folder / "best.txt").exists()
     assert not list(done.folder.rglob("checkpoint-*"))
 
 
@@ -312,6 +322,17 @@ def test_a_script_that_fails_only_under_test_is_told_apart(run):
     assert done.outcome["error"]["type"] == "AssertionError"
     assert done.outcome["flags"] == {"fails_alone": False}
     assert not (done.folder / "out").exists()
+
+
+def test_by_itself_a_script_begins_where_it_began(run):
+    moving = """
+import os
+assert not os.getcwd().startswith(str(HERE))
+os.makedirs(HERE / "work", exist_ok=True)
+os.chdir(HERE / "work")
+raise ValueError
+"""
+    assert run(TRAIN + moving).outcome["flags"] == {"fails_alone": True}
 
 
 def test_by_itself_a_script_has_its_own_arguments(run):

@@ -58,3 +58,26 @@ def test_ours_finds_modules_where_the_script_does(tmp_path, monkeypatch):
 def test_what_cannot_run_here_is_said(words, said):
     with pytest.raises(UsageError, match=said):
         parse(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["uv", "run", "train.py"], "uv run autobatch search -- python train.py ARGS"),
+        (["poetry", "run", "python", "train.py"], "poetry run autobatch search -- python train.py ARGS"),
+        (["A_1=b=c d", "python", "train.py"], "A_1=b=c d autobatch search -- python train.py ARGS"),
+        (["env", "A=1", "python", "train.py"], "NAME=VALUE autobatch search -- python train.py ARGS"),
+    ],
+)
+def test_what_makes_an_environment_is_to_come_first(words, instead):
+    with pytest.raises(UsageError) as refused:
+        parse(words)
+
+    assert refused.value.do == f"Write it first: {instead}"
+
+
+def test_a_script_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=3.py").write_text("")
+
+    assert parse(["python", "lr=3.py"]).program == "lr=3.py"

@@ -32,6 +32,12 @@ def test_a_class_is_no_token():
     assert [found.tolist() for found in lengths(table)] == [[1, 3], [0, 0]]
 
 
+def test_every_choice_of_a_row_is_counted_as_long_as_the_longest():
+    table = Dataset.from_dict({"input_ids": [[[1, 2], [1]], [[1], [1, 2, 3]]], "labels": [0, 1]})
+
+    assert lengths(table)[0].tolist() == [4, 6]
+
+
 @pytest.mark.parametrize(
     ("sample", "expected"),
     [
@@ -40,7 +46,8 @@ def test_a_class_is_no_token():
         ({"input_ids": [1] * 7, "labels": 1}, (7, 0)),
         ({"text": "eleven here"}, (11, 0)),
         ({"messages": [{"role": "user", "content": "hi"}, {"role": "x", "content": "yes"}]}, (10, 0)),
-        ((torch.ones(3), 1), (1, 0)),
+        ((torch.ones(3), 1), (4, 0)),
+        ([np.ones((2, 3)), torch.ones(2), None], (8, 0)),
         (torch.ones(2, 3), (6, 0)),
         ("four", (4, 0)),
     ],
@@ -51,7 +58,12 @@ def test_other_samples_have_a_size(sample, expected):
 
 
 def test_a_longer_sample_is_larger_whatever_its_kind():
-    for short, long in ((torch.ones(2), torch.ones(3)), ({"t": "a"}, {"t": "ab"}), ([1], [1, 2])):
+    for short, long in (
+        (torch.ones(2), torch.ones(3)),
+        ({"t": "a"}, {"t": "ab"}),
+        ([1], [1, 2]),
+        ((torch.ones(2), 1), (torch.ones(3), 1)),
+    ):
         assert size(short) < size(long)
 
 

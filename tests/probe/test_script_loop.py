@@ -3,9 +3,12 @@
 import time
 
 import pytest
+from torch.utils.data import DataLoader
 
+from autobatch.errors import UsageError
 from autobatch.probe.device import Peak
 from autobatch.probe.outcome import Progress
+from autobatch.probe.script_alone import BriefLoop
 from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_loop_look import Look
 from autobatch.request import Limits, Plan, ProbeRequest
@@ -61,6 +64,10 @@ def test_the_first_timed_step_is_as_long_as_the_others(loop):
     assert probe.recorder.micro_steps == pytest.approx([STEP_S] * 2, rel=0.5)
 
 
+def test_a_loop_knows_that_it_is_searched(loop):
+    assert all(p.searching for p in (loop(), Look(print), BriefLoop()))
+
+
 def test_a_setting_is_of_the_kind_that_the_loop_has(loop):
     probe = loop(dataloader_prefetch_factor=4, dataloader_num_workers=2)
 
@@ -76,7 +83,18 @@ def test_a_setting_that_is_none_is_the_usual_one():
     assert look.setting("dataloader_prefetch_factor", None) is None
     look.step()
 
+    assert told[0]["loop"]
     assert told[0]["settings"] == {"dataloader_prefetch_factor": 2}
+
+
+def test_a_word_that_no_search_would_give_is_refused():
+    look = Look(print)
+
+    assert look.setting("precision", "fp16") == "fp16"
+    assert look.setting("optim", "adamw_torch_8bit") == "adamw_torch_8bit"
+    with pytest.raises(UsageError, match=r"own precision is 'no', and its values in a search are .*fp32") as refused:
+        look.setting("precision", "no")
+    assert "translate" in refused.value.do
 
 
 def test_a_loop_of_its_own_is_measured(run):
@@ -210,6 +228,12 @@ def test_an_iterator_too_short_to_be_timed_is_said(run):
 )
 def test_a_loop_that_does_not_do_as_it_is_told_is_said(run, source, said):
     assert said in run(source).outcome["error"]["message"]
+
+
+def test_a_batch_that_is_short_at_the_end_of_a_pass_is_left_out(loop):
+    batches = iter(loop(per_device_train_batch_size=4).batches(DataLoader(range(10), batch_size=4)))
+
+    assert {len(next(batches)) for _ in range(12)} == {4}
 
 
 def test_samples_are_counted_as_they_are_drawn(run):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from transformers import TrainingArguments
 
+from autobatch.arguments import renew
 from autobatch.probe.script_patch import Overlay, under_test
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration
@@ -53,7 +54,7 @@ def test_what_a_class_of_its_own_changes_it_changes_once_and_not_what_is_under_t
     arguments = Own(output_dir=str(tmp_path))
 
     overlay.lay(arguments)
-    overlay.renew(arguments)
+    renew(arguments)
 
     assert arguments.times == 1
     assert arguments.gradient_accumulation_steps == 2
@@ -66,3 +67,16 @@ def test_how_activations_are_computed_again_is_left_to_the_script(overlay, tmp_p
 
     assert arguments.activation_checkpointing
     assert arguments.activation_checkpointing_kwargs == {"use_reentrant": True}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_folder_for_output_is_there_where_the_person_s_own_is(overlay, tmp_path, is_there):
+    own = tmp_path / "out"
+    if is_there:
+        own.mkdir()
+    arguments = TrainingArguments(output_dir=str(own))
+
+    overlay.lay(arguments)
+
+    assert arguments.output_dir == str(tmp_path / "trainer")
+    assert (tmp_path / "trainer").is_dir() is is_there

@@ -70,6 +70,7 @@ def test_the_workload_is_what_the_script_is_about_to_train(script, tmp_path):
     assert found.held["optim"] == "adamw_torch_fused"
     assert "precision" not in found.held
     assert not (tmp_path / "out").exists()
+    assert workload.taken is None
     assert type(workload).from_dict(workload.to_dict()) == workload
 
 
@@ -111,7 +112,10 @@ with autobatch.probe() as p:
     for batch in p.batches([1, 2]):
         p.step()
 """
-    assert look(script(source), "cpu").workload.effective_batch == 12
+    workload = look(script(source), "cpu").workload
+
+    assert workload.effective_batch == 12
+    assert workload.taken == ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def test_what_a_loop_made_its_loader_with_is_known(script):
@@ -271,3 +275,16 @@ def test_the_order_of_its_samples_is_the_scripts(script):
     ordered = TRAIN.replace("bf16=True", 'train_sampling_strategy="sequential"')
 
     assert look(script(ordered), "cpu").held["train_sampling_strategy"] == "sequential"
+
+
+@pytest.mark.parametrize(
+    ("is_there", "said"),
+    [(True, "looks into its output_dir, which is an empty folder in a search: FileNotFound"), (False, "fails also")],
+)
+def test_a_script_that_looks_into_its_output_is_told_that_it_is_empty(script, tmp_path, is_there, said):
+    if is_there:
+        (tmp_path / "out").mkdir()
+    reads = "open(arguments.output_dir + '/vocabulary.txt')\nTrainer("
+
+    with pytest.raises(UsageError, match=said):
+        look(script(TRAIN.replace("Trainer(", reads)), "cpu")

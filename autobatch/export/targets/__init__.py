@@ -43,7 +43,7 @@ class Target:
 def unsaid(chosen: Chosen, *said: str) -> dict[str, Any]:
     """Return the settings that a launcher's file leaves to the script, and the precision unless the file names it."""
     named = {*said, PRECISION} if chosen.configuration[PRECISION] in MIXED else {*said}
-    return {name: value for name, value in chosen.configuration.items() if name not in named}
+    return {name: value for name, value in chosen.taken.items() if name not in named}
 
 
 def get(name: str) -> Target:

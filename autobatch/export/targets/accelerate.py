@@ -18,10 +18,10 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         "num_machines": 1,
         "machine_rank": 0,
         "num_processes": chosen.devices,
-        "mixed_precision": precision if precision in MIXED else "no",
+        **chosen.of_taken({PRECISION: {"mixed_precision": precision if precision in MIXED else "no"}}),
         "use_cpu": chosen.device_kind == "cpu",
     }
-    if chosen.configuration[COMPILE]:
+    if chosen.taken.get(COMPILE):
         keys["dynamo_config"] = {"dynamo_backend": "INDUCTOR"}
     return keys
 

@@ -42,27 +42,26 @@ _PLAIN_LORA = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kerne
 def settings(chosen: Chosen) -> dict[str, Any]:
     """Return axolotl's keys."""
     values = chosen.configuration
-    keys: dict[str, Any] = {
-        "micro_batch_size": values[MICRO_BATCH],
-        "eval_batch_size": values[EVAL_BATCH],
-        "gradient_accumulation_steps": values[ACCUMULATION],
-        "bf16": values[PRECISION] == "bf16",
-        "fp16": values[PRECISION] == "fp16",
-        "tf32": values[PRECISION] == "tf32",
-        "gradient_checkpointing": values[CHECKPOINTING],
-        "optimizer": values[OPTIM],
-        "group_by_length": values[SAMPLING] == "group_by_length",
-        "attn_implementation": values[ATTENTION],
-        "torch_compile": values[COMPILE],
-        "dataloader_num_workers": values[WORKERS],
-        "dataloader_pin_memory": values[PIN_MEMORY],
+    keys: dict[str, dict[str, Any]] = {
+        MICRO_BATCH: {"micro_batch_size": values[MICRO_BATCH]},
+        EVAL_BATCH: {"eval_batch_size": values[EVAL_BATCH]},
+        ACCUMULATION: {"gradient_accumulation_steps": values[ACCUMULATION]},
+        PRECISION: {kind: values[PRECISION] == kind for kind in ("bf16", "fp16", "tf32")},
+        CHECKPOINTING: {"gradient_checkpointing": values[CHECKPOINTING]},
+        OPTIM: {"optimizer": values[OPTIM]},
+        SAMPLING: {"group_by_length": values[SAMPLING] == "group_by_length"},
+        ATTENTION: {"attn_implementation": values[ATTENTION]},
+        COMPILE: {"torch_compile": values[COMPILE]},
+        WORKERS: {"dataloader_num_workers": values[WORKERS]},
+        PIN_MEMORY: {"dataloader_pin_memory": values[PIN_MEMORY]},
+        PREFETCH: {"dataloader_prefetch_factor": values[PREFETCH]} if values[WORKERS] else {},
+        METHOD: _adapter(chosen),
+        LIGER: _LIGER if values[LIGER] else {},
     }
     if values[CHECKPOINTING]:
         # axolotl's default is the other kind, which was not measured
-        keys["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-    if values[WORKERS]:
-        keys["dataloader_prefetch_factor"] = values[PREFETCH]
-    return keys | _adapter(chosen) | (_LIGER if values[LIGER] else {})
+        keys[CHECKPOINTING]["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    return chosen.of_taken(keys)
 
 
 def _adapter(chosen: Chosen) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def _lora_modules(lora: Lora) -> dict[str, Any]:
 def elsewhere(chosen: Chosen) -> dict[str, Any]:
     """Return what CUDA and its libraries read when they start, and the type of weights that axolotl would halve."""
     of_the_process = {k: v for k, v in chosen.model_settings.items() if k in {ALLOCATOR, CUDNN_ATTENTION}}
-    halved = chosen.configuration[METHOD] == "full" and chosen.configuration[PRECISION] in MIXED
+    halved = not chosen.unasked and chosen.configuration[METHOD] == "full" and chosen.configuration[PRECISION] in MIXED
     return of_the_process | ({"dtype": "float32"} if halved else {})
 
 

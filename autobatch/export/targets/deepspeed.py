@@ -17,14 +17,19 @@ def settings(chosen: Chosen) -> dict[str, Any]:
 
     DeepSpeed clips no gradient unless its own file says so; the Trainer checks that both agree.
     """
-    precision = chosen.configuration[PRECISION]
+    values, precision = chosen.configuration, chosen.configuration[PRECISION]
+    clipping = float(chosen.workload.recipe.get("max_grad_norm", _USUAL_CLIPPING) or 0.0)
+    parts: dict[str, dict[str, Any]] = {
+        MICRO_BATCH: {"train_micro_batch_size_per_gpu": values.micro_batch},
+        ACCUMULATION: {
+            "train_batch_size": chosen.effective_batch,
+            "gradient_accumulation_steps": values.accumulation,
+        },
+        PRECISION: {"bf16": {"enabled": precision == "bf16"}, "fp16": {"enabled": precision == "fp16"}},
+    }
     return {
-        "train_batch_size": chosen.effective_batch,
-        "train_micro_batch_size_per_gpu": chosen.configuration.micro_batch,
-        "gradient_accumulation_steps": chosen.configuration.accumulation,
-        "bf16": {"enabled": precision == "bf16"},
-        "fp16": {"enabled": precision == "fp16"},
-        "gradient_clipping": float(chosen.workload.recipe.get("max_grad_norm", _USUAL_CLIPPING) or 0.0),
+        **chosen.of_taken(parts),
+        **({"gradient_clipping": clipping} if chosen.workload.taken is None else {}),
         "zero_optimization": {"stage": 0},
     }
 

@@ -21,8 +21,8 @@ def text(value: object) -> str:
 
 
 def settings(chosen: Chosen) -> dict[str, Any]:
-    """Return every setting, and what the allocator needs, as text."""
-    values = {variable(name): text(value) for name, value in chosen.configuration.items()}
+    """Return every setting that is taken, and what the allocator needs, as text."""
+    values = {variable(name): text(value) for name, value in chosen.taken.items()}
     return {**values, **chosen.environment}
 
 

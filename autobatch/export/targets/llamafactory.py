@@ -26,15 +26,16 @@ def settings(chosen: Chosen) -> dict[str, Any]:
     """Return transformers' arguments, with those that LLaMA-Factory names its own way replaced."""
     configuration = chosen.configuration
     common = {k: v for k, v in chosen.training_arguments().items() if not k.startswith(tuple(_REPLACED))}
-    own: dict[str, Any] = {
-        "disable_gradient_checkpointing": not configuration[CHECKPOINTING],
-        "enable_liger_kernel": configuration[LIGER],
-        "flash_attn": _ATTENTION.get(str(configuration[ATTENTION]), "auto"),
+    own: dict[str, dict[str, Any]] = {
+        CHECKPOINTING: {"disable_gradient_checkpointing": not configuration[CHECKPOINTING]},
+        LIGER: {"enable_liger_kernel": configuration[LIGER]},
+        ATTENTION: {"flash_attn": _ATTENTION.get(str(configuration[ATTENTION]), "auto")},
+        METHOD: _adapter(chosen),
     }
     if configuration[CHECKPOINTING]:
         # LLaMA-Factory's default is the other kind, which was not measured
-        own["use_reentrant_gc"] = False
-    return {**common, **own, **_adapter(chosen)}
+        own[CHECKPOINTING]["use_reentrant_gc"] = False
+    return {**common, **chosen.of_taken(own)}
 
 
 def _adapter(chosen: Chosen) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def settings(chosen: Chosen) -> dict[str, Any]:
     """Return the keys of SFTConfig, and those of ModelConfig where no script of a person's makes the model itself."""
     precision = chosen.configuration[PRECISION]
     # SFTConfig turns bf16 on unless it is told not to
-    explicit = {"bf16": precision == "bf16", "fp16": precision == "fp16"}
+    explicit = chosen.of_taken({PRECISION: {"bf16": precision == "bf16", "fp16": precision == "fp16"}})
     model = {} if chosen.workload.script else _model(chosen)
     return {**chosen.training_arguments(), **explicit, **model}
 
