@@ -65,12 +65,14 @@ class StructuredSampler(CandidateSampler):
             if view.tried.any() or not self._candidates:
                 return Decision(None, "nothing is expected to fit")
             smallest = int(np.argmin(view.log_bytes))  # a prior alone refuses nobody
-            return Decision(self._candidates[smallest], "nothing is expected to fit", None, self._why(smallest, None))
+            why = self._why(smallest, None, smallest)
+            return Decision(self._candidates[smallest], "nothing is expected to fit", None, why)
         left = view.gain_of_all(possible) if view.incumbent is not None else None
         if left is not None and (left < self._threshold or not possible.any()):
             return Decision(None, f"{left:.1%} are left to gain", left)
-        index = self._step_below(int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf))))
-        return Decision(self._candidates[index], "most expected gain per second", left, self._why(index, left))
+        wanted = int(np.argmax(np.where(possible, view.gain / view.seconds, -np.inf)))
+        index = self._step_below(wanted)
+        return Decision(self._candidates[index], "most expected gain per second", left, self._why(index, left, wanted))
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the expected throughput of every configuration that ran and never failed."""
@@ -105,15 +107,18 @@ class StructuredSampler(CandidateSampler):
             return int(max(sure, key=lambda i: view.batch[i]))
         return int(max([index, *same], key=lambda i: view.chance_to_fit[i]))
 
-    def _why(self, index: int, left: float | None) -> dict[str, Any]:
+    def _why(self, index: int, left: float | None, wanted: int) -> dict[str, Any]:
         view = self._outlook
         throughput, peak = math.exp(view.mean[index]), math.exp(view.log_bytes[index]) / GIB
         chance, gain = float(view.chance_to_fit[index]), float(view.gain[index])
         told = f"{throughput:.3g} samples/s expected in {peak:.1f} GiB, {chance:.0%} to fit"
         if not self._informed and not view.tried.any():
             told = f"nothing is known of this model here; a guess is {told}"
+        end = f"expected gain {gain:.1%}"
+        if index != wanted:
+            end = f"on the way to micro-batch {view.batch[wanted]:.0f}, {view.chance_to_fit[wanted]:.0%} to fit"
         return {
-            attributes.WHY: f"{told}; expected gain {gain:.1%}" if view.incumbent is not None else f"first: {told}",
+            attributes.WHY: f"{told}; {end}" if view.incumbent is not None else f"first: {told}",
             attributes.PREDICTED_SAMPLES_PER_S: throughput,
             attributes.PREDICTED_PEAK_GIB: round(peak, 3),
             attributes.CHANCE_TO_FIT: round(chance, 4),

@@ -513,3 +513,27 @@ def test_an_interrupt_keeps_the_eval_batch_that_a_confirmation_had_lowered(searc
     world.run = run
     result = search(space=eval_space).run()
     assert result.chosen.configuration[EVAL_BATCH] == confirmed[1][EVAL_BATCH] < confirmed[0][EVAL_BATCH]
+
+
+def test_a_step_below_what_may_not_fit_says_what_it_is_a_step_to(search):
+    storage = InMemoryStorage()
+    result = search(storage=storage, study_name="steps").run()
+    trials = optuna.load_study(study_name="steps", storage=storage).trials
+    reasons = [trial.user_attrs[attributes.WHY] for trial in trials]
+    steps = [reason for reason in reasons if "on the way to micro-batch" in reason]
+    assert result.chosen
+    assert steps
+    assert not any("expected gain" in step for step in steps)
+
+
+def test_where_evaluation_alone_fails_its_hint_is_the_advice(search, world):
+    usual = world.run
+
+    def run(*asked):
+        usual(*asked)
+        return Verdict(Kind.CUDA_OOM_EVAL, duration_s=3.0)
+
+    world.run = run
+    result = search().run()
+    assert result.chosen is None
+    assert result.advice == Verdict(Kind.CUDA_OOM_EVAL).hint
