@@ -59,12 +59,13 @@ def renew(arguments: object) -> None:
     """Have the library validate TrainingArguments anew and in place, whatever has been set in them since.
 
     They are not made anew: their class may have an `__init__` of its own. What it does in a `__post_init__` of its own
-    it does once, as it expects.
+    it does once, as it expects. A dataclass that the library does not know stays as it is.
     """
     vars(arguments).pop("_setup_devices", None)  # kept by the library when first asked for
     kinds = type(arguments).__mro__
-    library: Any = next(kind for kind in kinds if kind.__module__ == "transformers.training_args")
-    library.__post_init__(arguments)
+    library: Any = next((kind for kind in kinds if kind.__module__ == "transformers.training_args"), None)
+    if library is not None:
+        library.__post_init__(arguments)
 
 
 def _version(text: str) -> tuple[int, int]:

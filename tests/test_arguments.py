@@ -1,9 +1,11 @@
 """The TrainingArguments of a configuration."""
 
+from dataclasses import dataclass
+
 import pytest
 import transformers
 
-from autobatch.arguments import training_arguments
+from autobatch.arguments import renew, training_arguments
 from autobatch.settings import Configuration
 
 NOW = transformers.__version__
@@ -62,3 +64,16 @@ def test_grouping_by_length_goes_by_the_name_of_the_version():
 def test_tf32_is_said_where_it_matters(precision, tf32):
     assert training_arguments(Configuration(precision=precision), "cuda", NOW).get("tf32") is tf32
     assert "tf32" not in training_arguments(Configuration(precision=precision), "cpu", NOW)
+
+
+def test_arguments_that_the_library_does_not_know_are_left_to_themselves():
+    @dataclass
+    class Own:
+        learning_rate: float = 1.0
+
+        def __post_init__(self):
+            self.learning_rate *= 2
+
+    own = Own()
+    renew(own)
+    assert own.learning_rate == 2.0
