@@ -21,7 +21,8 @@ from autobatch.settings import Configuration
 from autobatch.verdict import Kind
 
 Trial = Mapping[str, Any]
-RAN = (str(Kind.OK), str(Kind.HOPELESS))
+ENDED, CUT_SHORT = str(Kind.OK), str(Kind.HOPELESS)
+RAN = (ENDED, CUT_SHORT)
 
 
 def rest_of(trials: Iterable[Trial]) -> list[dict[str, Any]]:
@@ -43,14 +44,14 @@ def one_after_another_s(parts: Iterable[Sequence[Trial]]) -> float:
     """
     seconds, best = 0.0, 0.0
     for part in map(probes_of, parts):
-        shortest = min((trial["probe_s"] for trial in part if trial["verdict"] == RAN[1]), default=0.0)
+        shortest = min((trial["probe_s"] for trial in part if trial["verdict"] == CUT_SHORT), default=0.0)
         seconds += sum(min(shortest, t["probe_s"]) if _too_slow(t, best) else t["probe_s"] for t in part)
-        best = max([best, *(trial["samples_per_s"] for trial in part if trial["verdict"] == RAN[0])])
+        best = max([best, *(trial["samples_per_s"] for trial in part if trial["verdict"] == ENDED)])
     return seconds
 
 
 def _too_slow(trial: Trial, best: float) -> bool:
-    return bool(trial["verdict"] == RAN[0] and trial["samples_per_s"] < HOPELESS_SHARE * best)
+    return bool(trial["verdict"] == ENDED and trial["samples_per_s"] < HOPELESS_SHARE * best)
 
 
 def probes_of(trials: Iterable[Trial]) -> list[Trial]:
@@ -60,7 +61,7 @@ def probes_of(trials: Iterable[Trial]) -> list[Trial]:
 
 def fastest(probes: Iterable[Trial]) -> Trial:
     """Return the fastest that ran to its end."""
-    ran = (trial for trial in probes if trial["verdict"] == RAN[0])
+    ran = (trial for trial in probes if trial["verdict"] == ENDED)
     return max(ran, key=lambda trial: float(trial["samples_per_s"]))
 
 

@@ -84,8 +84,10 @@ def drift(
         if value and fact.stage != "loader":
             seen[fact.purpose == "confirm"][core(fact.configuration)].append(math.log(value))
     told, weight = 0.0, 1 / DRIFT_SD**2
-    for key in seen[True].keys() & seen[False].keys():
-        long, short = seen[True][key], seen[False][key]
+    for key, long in seen[True].items():
+        short = seen[False].get(key)
+        if short is None:
+            continue
         sure = 1 / (sd(key) ** 2 * (1 / len(long) + 1 / len(short)))
         told += sure * (statistics.fmean(long) - statistics.fmean(short))
         weight += sure
