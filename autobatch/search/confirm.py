@@ -59,7 +59,10 @@ class Confirmation:
             finalist, reason = self._to_confirm()
             if self.broken or self.desk.hindered or self.budget.left_s < typical_probe_s(self.desk.facts):
                 break
-            if finalist is not None:
+            if finalist is not None and self._is_lucky(finalist):
+                self._compared |= {core(finalist)}
+                self._probe(finalist, "probe", "compare", "probes once more what is best by a single probe")
+            elif finalist is not None:
                 self._confirm(finalist, reason)
             elif not self._compare():
                 break
@@ -107,6 +110,12 @@ class Confirmation:
         if best is None or best in self._settled():
             return None, ""
         return self._measured(best), "confirms the best"
+
+    def _is_lucky(self, finalist: Configuration) -> bool:
+        """Tell whether a finalist may be best by chance: a single probe says so, and a better one's was no more."""
+        key = core(finalist)
+        measured = sum(fact.ok and core(fact.configuration) == key for fact in self.desk.facts)
+        return measured == 1 and key not in self._compared and any(fact.ok for fact in self._confirmed())
 
     def _compare(self) -> bool:
         """Probe the best or its rival once more; tell whether there was a rival worth it."""

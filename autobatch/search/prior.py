@@ -7,7 +7,7 @@ a micro-step takes `max(floor, overhead * floor + per_sample_s * b)` seconds, th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobatch.search.effects import PLAIN, effect, properties
-from autobatch.settings import MICRO_BATCH, OPTIM, Configuration
+from autobatch.settings import MICRO_BATCH, OPTIM, PRECISION, Configuration, Scalar
 
 Array = NDArray[np.float64]
 FIXED, PER_SAMPLE, FLOOR, OVERHEAD, SLOPE, OPTIMIZER = range(6)
@@ -27,7 +27,10 @@ COMMON_SD = np.array([1.5, 2.0, 1.2, 0.7, 2.0, 1.5])
 OWN_SD = np.array([0.05, 0.08, 0.08, 0.3, 0.05, 0.1])
 """What an arm has to itself, beyond the effects of its settings."""
 KIN = 0.9
-"""Share of it in micro-steps that arms have in common which differ by their optimizer alone: it has no part in them."""
+"""Share of it that arms have in common which differ by a setting that has no part in it: the optimizer has none in
+micro-steps and in what a sample takes of memory, which of two formats as wide none in memory at all."""
+WIDTHS: Mapping[Scalar, str] = {"fp16": "bf16", "fp32": "tf32"}
+"""Another format of the same width, as activations and states are kept."""
 SHARED = 0.75
 """Share of the variance of a prediction from shapes that is common to every arm of a model."""
 HOST_SD = 0.4
@@ -106,11 +109,14 @@ def build(
 
 def _own(arms: Sequence[Configuration]) -> Array:
     """Return the correlation of what arms have to themselves, (figures, arms, arms)."""
-    alike = [arm.replace({OPTIM: PLAIN[OPTIM]}).arm for arm in arms]
-    kin = np.array([[float(one == other) for other in alike] for one in alike])
-    own = np.eye(len(arms))
-    shares = np.isin(np.arange(FIGURES), [PER_SAMPLE, FLOOR, OVERHEAD, SLOPE]) * KIN
-    correlation: Array = shares[:, None, None] * kin + (1 - shares)[:, None, None] * own
+    alone, kin = np.eye(len(arms)), _kin([arm.replace({OPTIM: PLAIN[OPTIM]}) for arm in arms])
+    return np.array([kin if f in {PER_SAMPLE, FLOOR, OVERHEAD, SLOPE} else alone for f in range(FIGURES)])
+
+
+def _kin(arms: Sequence[Configuration]) -> Array:
+    """Return a correlation of arms: that of kin where these are the same."""
+    same = np.array([[float(one.arm == other.arm) for other in arms] for one in arms])
+    correlation: Array = KIN * same + (1 - KIN) * np.eye(len(arms))
     return correlation
 
 
@@ -126,8 +132,11 @@ def _lay_memory(
         mean[PER_SAMPLE, index] = math.log(slope)
         sigmas.append(max(small.rel_sigma, large.rel_sigma))
     sigma = np.array(sigmas)
-    # most of the predictor's error is the same in every arm
-    covariance[FIXED] = covariance[PER_SAMPLE] = np.outer(sigma, sigma) * SHARED + np.diag(sigma**2) * (1 - SHARED)
+    wide = [arm.replace({PRECISION: WIDTHS.get(arm[PRECISION], arm[PRECISION])}) for arm in arms]
+    own = {FIXED: _kin(wide), PER_SAMPLE: _kin([arm.replace({OPTIM: PLAIN[OPTIM]}) for arm in wide])}
+    for figure, correlation in own.items():
+        # most of the predictor's error is the same in every arm
+        covariance[figure] = np.outer(sigma, sigma) * (SHARED + (1 - SHARED) * correlation)
 
 
 def _lay_time(mean: Array, covariance: Array, between: Array, paces: Sequence[Pace]) -> None:

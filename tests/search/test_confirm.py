@@ -133,6 +133,31 @@ def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(sea
     assert result.probes == len(world.tried)
 
 
+@pytest.mark.parametrize(("again", "confirmed"), [(7.0, [6]), (9.9, [6, 4])])
+def test_after_a_confirmation_that_refutes_what_is_best_by_one_probe_is_probed_before_it_is_confirmed(
+    search, world, confirming, again, confirmed
+):
+    """Micro-batch 6 is measured as 10 samples/s, and as 6 when it is confirmed; 4 as 9.7, and later as `again`."""
+
+    def refuted(configuration, verdict):
+        rate = 6.0 if configuration.micro_batch == 6 else verdict.measurements.samples_per_s
+        return replace(verdict, measurements=replace(verdict.measurements, samples_per_s=rate))
+
+    def throughput(configuration):
+        if configuration["gradient_checkpointing"] or configuration["precision"] != "bf16":
+            return 5.0
+        before = [one.micro_batch for one, _ in world.tried[:-1]]
+        return {6: 10.0, 4: again if 4 in before else 9.7}.get(configuration.micro_batch, 5.0)
+
+    world.throughput = throughput
+    confirming(refuted)
+    search(sampler_name="grid", tie=0.0).run()
+
+    last = world.tried[len(search().space.grid()) :]
+    assert [(one.micro_batch, purpose) for one, purpose in last][:2] == [(6, "confirm"), (4, "probe")]
+    assert [one.micro_batch for one, purpose in last if purpose == "confirm"] == confirmed
+
+
 def test_of_two_that_are_as_good_one_is_confirmed_though_that_shows_a_little_more_memory(search, world):
     usual = world.run
 
