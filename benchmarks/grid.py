@@ -113,7 +113,13 @@ def command() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--case", action="append", required=True, help="MODEL or MODEL:CARD; repeatable")
-    made.add_argument("--split", required=True, metavar="KEY=V,V/V,V", help="a setting searched, too; grid parts by /")
+    made.add_argument(
+        "--split",
+        action="append",
+        required=True,
+        metavar="KEY=V,V/V,V",
+        help="searched, too; grid parts by /; repeatable",
+    )
     made.add_argument("--fix", action="append", default=[], metavar="KEY=VALUE", help="as of search; repeatable")
     made.add_argument("--rounds", type=int, default=10, help="of the two choices side by side")
     made.add_argument("--seconds", type=float, required=True, help="for everything")

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from autobatch.settings import Configuration
@@ -32,7 +33,7 @@ class Piece:
     request: dict[str, Any]
     """Of the job: as `autobatch.job.request.Job` has it."""
     part: str = ""
-    """`KEY=V,V` of a part of the grid, or `REST`; empty: the search."""
+    """`KEY=V,V` of a part of the grid, one after the other, or `REST`; empty: the search."""
     wall_s: float = 0.0
     answer: dict[str, Any] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Piece:
     @property
     def name(self) -> str:
         """Its name in a file's."""
-        return "-".join((self.case.replace(":", "-"), re.sub("[=,]", "-", self.part) or "search"))
+        return "-".join((self.case.replace(":", "-"), re.sub("[=, ]", "-", self.part) or "search"))
 
     @property
     def options(self) -> list[str]:
@@ -96,18 +97,24 @@ class Piece:
 
 def pieces_of(case: str, options: argparse.Namespace) -> list[Piece]:
     """Return the search of a case, then the parts of its grid."""
-    key, _, values = options.split.partition("=")
     model, _, card = case.partition(":")
     common = {"model": model, "gpu_memory_bytes": parse_bytes(card) if card else None}
     fixed = tuple(options.fix)
-    search = {**common, "search": (f"{key}={values.replace('/', ',')}",), "sampler": "structured", "fix": fixed}
+    whole = tuple(one.replace("/", ",") for one in options.split)
+    search = {**common, "search": whole, "sampler": "structured", "fix": fixed}
 
-    def part(of: str) -> Piece:
-        asked = f"{key}={of}"
-        wish = {"search": (asked,), "fix": fixed} if "," in of else {"search": (), "fix": (*fixed, asked)}
-        return Piece(case, {**common, "sampler": "grid", **wish}, asked)
+    def part(of: Sequence[str]) -> Piece:
+        several = tuple(one for one in of if "," in one)
+        alone = tuple(one for one in of if "," not in one)
+        asked = {"search": several, "fix": (*fixed, *alone)}
+        return Piece(case, {**common, "sampler": "grid", **asked}, " ".join(of))
 
-    return [Piece(case, search), *map(part, values.split("/"))]
+    return [Piece(case, search), *map(part, product(*map(_shares, options.split)))]
+
+
+def _shares(split: str) -> list[str]:
+    key, _, values = split.partition("=")
+    return [f"{key}={share}" for share in values.split("/")]
 
 
 def cases_of(options: argparse.Namespace) -> list[list[Piece]]:

@@ -64,12 +64,25 @@ def test_a_case_is_a_search_and_a_part_of_the_grid_for_each_value(pieces):
 
 
 def test_a_part_of_the_grid_may_be_several_values():
-    options = grid.command().parse_args([*WORDS, "--split", "optim=adafactor,adamw_8bit/paged_adamw_8bit"])
+    options = grid.command().parse_args(WORDS)
+    options.split = ["optim=adafactor,adamw_8bit/paged_adamw_8bit"]
     search, both, one = pieces_of("kobart", options)
     assert search.options[-1] == "optim=adafactor,adamw_8bit,paged_adamw_8bit"
     assert both.options[-2:] == ["--search", "optim=adafactor,adamw_8bit"]
     assert one.options[-2:] == ["--fix", "optim=paged_adamw_8bit"]
     assert both.name == "kobart-optim-adafactor-adamw_8bit"
+
+
+def test_where_two_settings_are_split_there_is_a_part_for_every_pair():
+    options = grid.command().parse_args([*WORDS, "--split", "quantization=none/nf4"])
+    search, *parts = pieces_of("kobart", options)
+    assert search.request["search"] == ("optim=adafactor,adamw_8bit", "quantization=none,nf4")
+    pairs = {part.request["fix"][1:] for part in parts}
+    assert pairs == {
+        (f"optim={optim}", f"quantization={kind}") for optim in ("adafactor", "adamw_8bit") for kind in ("none", "nf4")
+    }
+    assert not any(part.request["search"] for part in parts)
+    assert parts[0].name == "kobart-optim-adafactor-quantization-none"
 
 
 def test_the_grids_seconds_are_its_probes_one_import_and_one_confirmation(pieces):
