@@ -7,9 +7,11 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from autobatch.request import Limits
 from autobatch.search import normal, prior
@@ -87,6 +89,12 @@ class Outlook:
         """Bring every figure up to date with the facts; nothing is done where none is new."""
         if len(facts) == self._learned:
             return
+        # systems as small as these are solved eight times as slowly by two threads, where the other core is at work
+        with _blas().limit(limits=1, user_api="blas"):
+            self._learn(facts)
+        self._learned = len(facts)  # last: an interrupt on the way must not pass for learned
+
+    def _learn(self, facts: Sequence[Fact]) -> None:
         known = [fact for fact in facts if core(fact.configuration) in self._index and tells(fact)]
         self._mark(known)
         seen = self._observations(known)
@@ -97,7 +105,6 @@ class Outlook:
             self._posterior.update(seen)
         self._look(seen)
         self._weigh(known)
-        self._learned = len(facts)  # last: an interrupt on the way must not pass for learned
 
     def gains_over(self, best: Core) -> Mapping[Core, float]:
         """Return the expected gain over `best` if it were known for certain whether each candidate is faster."""
@@ -198,6 +205,11 @@ class Outlook:
         gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
         gains[best] = 0.0
         return np.minimum(gains, LARGEST_LOG_GAIN)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _two(batch: Array) -> tuple[int, int]:
