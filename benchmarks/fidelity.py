@@ -101,6 +101,8 @@ class Row:
     whole_step_s: list[float] = field(default_factory=list)
     """The same with the first steps."""
     real_peak_bytes: list[int] = field(default_factory=list)
+    peaks: dict[str, list[int]] = field(default_factory=dict)
+    """Of the allocator, bytes: `probed_allocated`, `probed_reserved`, `real_allocated`, `real_reserved`."""
     left_out: int = 0
     """Real runs for which there was no time."""
     note: str = ""
@@ -115,6 +117,12 @@ class Row:
     def peak_error(self) -> float | None:
         """Probed over the highest of the real runs, less one: the longest micro-batch may come before any gradient."""
         return self._error(self.probed_peak_bytes, max(self.real_peak_bytes, default=None))
+
+    def note_peaks(self, whose: str, figures: Mapping[str, Any]) -> None:
+        """Keep the allocator's peaks, where the device has them: they tell what a difference comes from."""
+        for kind in ("allocated", "reserved"):
+            if (peak := figures.get(f"device_peak_{kind}_bytes")) is not None:
+                self.peaks.setdefault(f"{whose}_{kind}", []).append(peak)
 
     @staticmethod
     def _error(probed: float | None, real: float | None) -> float | None:
@@ -202,6 +210,7 @@ class Comparison:
         row.probed_step_s += [found.step_s] if found.step_s else []
         row.probed_rel_error, row.steps_timed = found.micro_step_rel_error, found.steps_timed
         row.probed_peak_bytes = max(row.probed_peak_bytes or 0, found.device_peak_used_bytes or 0) or None
+        row.note_peaks("probed", found.to_dict())
         if verdict.kind not in (Kind.OK, Kind.CUDA_OOM_TRAIN, Kind.CUDA_OOM_EVAL, Kind.OVER_LIMIT):
             row.note += str(verdict.evidence)[-400:]  # what does not fit is an answer, any other failure is one of ours
         return found
@@ -226,6 +235,7 @@ class Comparison:
         self.row.whole_step_s.append(statistics.fmean(times))
         self.row.real_step_s.append(statistics.fmean(times[-self._options.steps :]))
         self.row.real_peak_bytes.append(real["device_peak_used_bytes"])
+        self.row.note_peaks("real", real)
 
 
 def _mean(values: Sequence[float]) -> float | None:

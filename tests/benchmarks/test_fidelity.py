@@ -54,3 +54,10 @@ def test_every_configuration_is_one(name):
 def test_at_least_eight_configurations_of_four_presets_are_compared():
     assert len(fidelity.DEFAULT) >= 8
     assert len({fidelity.CONFIGS[name][0] for name in fidelity.DEFAULT}) >= 4
+
+
+def test_what_a_difference_of_peaks_comes_from_is_kept_where_the_device_tells():
+    one = row()
+    one.note_peaks("probed", {"device_peak_allocated_bytes": 70, "device_peak_reserved_bytes": 90})
+    one.note_peaks("real", {"device_peak_allocated_bytes": 70, "device_peak_reserved_bytes": None})
+    assert one.to_dict()["peaks"] == {"probed_allocated": [70], "probed_reserved": [90], "real_allocated": [70]}
