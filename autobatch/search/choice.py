@@ -45,7 +45,8 @@ class Choice:
 def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Choice | None:
     """Return a configuration with its own figures: a confirmation's, else of the probe nearest to the tuned settings.
 
-    Where it was confirmed several times, its time is their mean: processes differ more than steps within one.
+    Where it was confirmed several times, or probed without, its time is their mean: processes differ more than steps
+    within one, and what was tried because it was fast once is slower the next time.
 
     Args:
         facts: all that was measured.
@@ -57,12 +58,13 @@ def choose(facts: Sequence[Fact], key: Core, tuned: Mapping[str, Scalar]) -> Cho
     if found is None or found.purpose == "inference":
         return _of(found) if found is not None else None
     if found.confirms:
-        return replace(_of(found), measurements=_mean(facts, found), rates=_rates(facts, found.configuration))
+        confirmed = [fact for fact in facts if fact.ok and fact.confirms and fact.samples_per_s]
+        return replace(_of(found), measurements=_mean(confirmed, found), rates=_rates(facts, found.configuration))
     own = [fact for fact in facts if fact.ok and fact.samples_per_s and core(fact.configuration) == key]
     wished = {name: value for name, value in tuned.items() if name != EVAL_BATCH}
-    probe = max(own, key=lambda fact: (_has(fact, wished), fact.samples_per_s))
+    probe = max(own, key=lambda fact: (_has(fact, wished), fact.number))
     evaluated = [f for f in facts if f.ok and f.stage == "eval" and core(f.configuration) == key and _has(f, tuned)]
-    choice = replace(_of(probe), rates=_rates(facts, probe.configuration))
+    choice = replace(_of(probe), measurements=_mean(own, probe), rates=_rates(facts, probe.configuration))
     return _evaluated(choice, evaluated[-1]) if evaluated else _no_larger(choice, tuned)
 
 
@@ -73,9 +75,9 @@ def _rates(facts: Sequence[Fact], configuration: Configuration) -> tuple[float, 
 
 
 def _mean(facts: Sequence[Fact], last: Fact) -> Measurements:
-    """Return the figures of the last confirmation, its time that of a mean one."""
+    """Return the figures of the last of these that measured its configuration, its time that of a mean one."""
     seen = last.verdict.measurements
-    own = [f for f in facts if f.ok and f.confirms and f.samples_per_s and f.configuration == last.configuration]
+    own = [fact for fact in facts if fact.configuration == last.configuration]
     slower = statistics.fmean(last.samples_per_s / fact.samples_per_s for fact in own)
     factors = dict.fromkeys(_TIMES, slower) | dict.fromkeys(_RATES, 1 / slower)
     known = {name: (value, factor) for name, factor in factors.items() if (value := getattr(seen, name)) is not None}

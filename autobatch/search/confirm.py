@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ACCIDENTS, HOST_MEMORY, Fact, too_large
-from autobatch.search.judge import Core, Judge, failed, latest, preferred
+from autobatch.search.judge import Core, Judge, drift, failed, latest, preferred
 from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, WORKERS, Configuration, Scalar
 from autobatch.verdict import MEMORY_KINDS, Kind
@@ -95,9 +97,17 @@ class Confirmation:
         scores = self.judge.scores(self.desk.facts)
         ran = {core(fact.configuration) for fact in self._confirmed() if fact.ok}
         confirmed = {key: score for key, score in scores.items() if key in ran}
-        # an earlier run may have confirmed what this one found to be far from the best
-        far = max(confirmed.values(), default=0.0) < (1 - LARGEST_LOSS) * max(scores.values(), default=0.0)
+        # an earlier run may have confirmed what this one found to be far from the best, or a confirmation refuted it
+        worth = max((min(score, self._confirmed_rate(key)) for key, score in confirmed.items()), default=0.0)
+        far = worth < (1 - LARGEST_LOSS) * max(scores.values(), default=0.0)
         return preferred(scores if far else confirmed, self.desk.facts, self.tie)
+
+    def _confirmed_rate(self, key: Core) -> float:
+        """Return the throughput that its confirmations came to: what made it a finalist may have been luck."""
+        facts = self.desk.facts
+        apart = math.exp(drift(facts, lambda fact: fact.samples_per_s if fact.ok else None))
+        own = [f.samples_per_s for f in self._confirmed() if f.ok and core(f.configuration) == key]
+        return statistics.fmean(own) / apart
 
     def _to_confirm(self) -> tuple[Configuration | None, str]:
         lowered = self._lowered()
@@ -115,7 +125,10 @@ class Confirmation:
         """Tell whether a finalist may be best by chance: a single probe says so, and a better one's was no more."""
         key = core(finalist)
         measured = sum(fact.ok and core(fact.configuration) == key for fact in self.desk.facts)
-        return measured == 1 and key not in self._compared and any(fact.ok for fact in self._confirmed())
+        took_s = [fact.verdict.duration_s for fact in self._confirmed() if fact.ok]
+        if measured != 1 or key in self._compared or not took_s:
+            return False
+        return self.budget.left_s > max(took_s) + typical_probe_s(self.desk.facts)  # and it can be confirmed then
 
     def _compare(self) -> bool:
         """Probe the best or its rival once more; tell whether there was a rival worth it."""

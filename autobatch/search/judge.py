@@ -107,9 +107,20 @@ def failed(facts: Sequence[Fact]) -> frozenset[Core]:
             least[arm] = min(least.get(arm, math.inf), fact.configuration.micro_batch)
     tried = [fact.configuration for fact in facts]
     too_large = {core(c) for c in tried if c.micro_batch >= least.get(c.arm, math.inf)}
-    last = {core(fact.configuration): fact for fact in facts if fact.purpose == "confirm"}
-    refuted = {key for key, fact in last.items() if not fact.ok and fact.verdict.kind not in ACCIDENTS}
-    return frozenset(too_large | refuted)
+    return frozenset(too_large | _refuted(facts))
+
+
+def _refuted(facts: Sequence[Fact]) -> set[Core]:
+    """Return what failed when it was confirmed last; what broke off by accident tells nothing and takes nothing back.
+
+    But where evaluation alone failed, a smaller eval batch was on trial then.
+    """
+    found: dict[Core, Fact] = {}
+    for fact in (fact for fact in facts if fact.purpose == "confirm"):
+        before = found.get(core(fact.configuration))
+        if fact.verdict.kind not in ACCIDENTS or (before is not None and before.eval_to_blame):
+            found[core(fact.configuration)] = fact
+    return {key for key, fact in found.items() if not fact.ok and fact.verdict.kind not in ACCIDENTS}
 
 
 def preferred(scores: Mapping[Core, float], facts: Sequence[Fact], tie: float) -> Core | None:

@@ -31,7 +31,7 @@ Row = tuple[float, float, float, float, float]
 def tells(fact: Fact) -> bool:
     """Tell whether a fact says something of the arm and micro-batch, and not of the later stages' settings."""
     confirmed = fact.purpose == "confirm" and not fact.eval_to_blame
-    return fact.stage in {"search", "compare"} or confirmed or (fact.stage == "loader" and fact.ok)
+    return fact.stage in {"search", "compare"} or confirmed
 
 
 def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits, sd: Callable[[Core], float]) -> Array:

@@ -28,6 +28,16 @@ def test_without_a_confirmation_the_figures_are_those_of_the_tuned_workers():
     assert not chosen.confirmed
 
 
+def test_without_a_confirmation_the_time_is_the_mean_of_all_probes_with_these_settings():
+    facts = [fact(0, ONE, 20.0, step_s=1.0), fact(1, ONE, 10.0, "compare", step_s=2.0), fact(2, TWO, 90.0, "loader")]
+
+    chosen = choose(facts, core(ONE), {WORKERS: 1})
+
+    assert chosen.measurements.samples_per_s == pytest.approx(2 / (1 / 20.0 + 1 / 10.0))
+    assert chosen.measurements.step_s == pytest.approx(1.5)
+    assert chosen.rates == (20.0, 10.0)
+
+
 def test_workers_that_were_not_measured_are_not_claimed():
     chosen = choose([fact(0, ONE, 45.0)], core(ONE), {WORKERS: 2})
 

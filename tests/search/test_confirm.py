@@ -158,6 +158,27 @@ def test_after_a_confirmation_that_refutes_what_is_best_by_one_probe_is_probed_b
     assert [one.micro_batch for one, purpose in last if purpose == "confirm"] == confirmed
 
 
+def test_where_time_is_short_what_a_confirmation_refuted_does_not_stand_before_what_was_probed_alone(
+    search, world, confirming
+):
+    """Micro-batch 6 is measured as 10 samples/s, and as 7.5 when it is confirmed: the end of the budget."""
+
+    def refuted(_, verdict):
+        world.now += 1000.0
+        return replace(verdict, measurements=replace(verdict.measurements, samples_per_s=7.5))
+
+    def throughput(configuration):
+        plain = configuration["precision"] == "bf16" and not configuration["gradient_checkpointing"]
+        return {6: 10.0, 4: 9.7}.get(configuration.micro_batch, 5.0) if plain else 5.0
+
+    world.throughput = throughput
+    confirming(refuted)
+    chosen = search(sampler_name="grid", budget_s=900.0).run().chosen
+
+    assert chosen.configuration.micro_batch == 4
+    assert not chosen.confirmed
+
+
 def test_of_two_that_are_as_good_one_is_confirmed_though_that_shows_a_little_more_memory(search, world):
     usual = world.run
 

@@ -42,3 +42,20 @@ def test_what_confirmations_have_in_common_makes_none_of_them_worse():
     alone = PlainJudge().scores([*FACTS, confirmed[1]])
     assert scores[core(LARGE)] / scores[core(SMALL)] == pytest.approx(20 / 11, rel=0.02)
     assert alone[core(LARGE)] > 0.92 * 20.0  # by itself it is partly its own
+
+
+@pytest.mark.parametrize("accident", [Kind.TIMEOUT, Kind.KILLED, Kind.DISTURBED])
+def test_an_accident_takes_no_refutation_back(accident):
+    refuted = Fact(3, LARGE, "confirm", "confirm", Verdict(Kind.HOST_OVER_LIMIT))
+    broken_off = Fact(4, LARGE.replace({"dataloader_num_workers": 0}), "confirm", "confirm", Verdict(accident))
+    assert core(LARGE) not in PlainJudge().scores([*FACTS, refuted, broken_off])
+    assert core(LARGE) in PlainJudge().scores([*FACTS, broken_off])
+
+
+def test_where_evaluation_alone_was_too_large_an_accident_with_less_leaves_it_open():
+    refuted = Fact(
+        3, LARGE.replace({"per_device_eval_batch_size": 64}), "confirm", "confirm", Verdict(Kind.CUDA_OOM_EVAL)
+    )
+    broken_off = Fact(4, LARGE, "confirm", "confirm", Verdict(Kind.TIMEOUT))
+    assert core(LARGE) not in PlainJudge().scores([*FACTS, refuted])
+    assert core(LARGE) in PlainJudge().scores([*FACTS, refuted, broken_off])

@@ -9,9 +9,9 @@ import pytest
 from autobatch.request import Limits
 from autobatch.search.facts import Fact
 from autobatch.search.judge import DRIFT_SD
-from autobatch.search.observing import REFUTED, below_a_step, table
+from autobatch.search.observing import REFUTED, below_a_step, table, tells
 from autobatch.search.posterior import Observations
-from autobatch.settings import SearchSpace
+from autobatch.settings import Configuration, SearchSpace
 from autobatch.verdict import Kind, Measurements, Verdict
 
 GIB = 2**30
@@ -55,3 +55,12 @@ def test_what_a_confirmation_has_in_common_with_others_is_taken_off(space, slowe
 
     micro_step = table([[fact("probe", 1.0), fact("confirm", slower)]], space, Limits(), lambda _: DRIFT_SD)[2]
     assert math.exp(2 * micro_step[0]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("stage", "purpose", "told"),
+    [("search", "probe", True), ("compare", "probe", True), ("confirm", "confirm", True), ("loader", "probe", False)],
+)
+def test_what_ran_with_other_workers_than_it_would_train_with_tells_nothing_of_its_arm(stage, purpose, told):
+    ran = Verdict(Kind.OK, Measurements(samples_per_s=9.0))
+    assert tells(Fact(0, Configuration(precision="bf16"), stage, purpose, ran)) is told
