@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.request import Limits
 from autobatch.safe_files import read_yaml
-from autobatch.settings import METHOD, QUANTIZATION, SearchSpace
+from autobatch.settings import ARM_KEYS, METHOD, MICRO_BATCH, QUANTIZATION, Configuration, Scalar, SearchSpace
 from autobatch.store.lock import identity_of
 from autobatch.units import format_bytes
 from autobatch.workload.data import with_data
@@ -52,6 +53,8 @@ class Prepared:
     space: SearchSpace
     device: str
     study: str
+    own: Configuration | None = None
+    """The script's own settings, where they are in the space."""
 
 
 def read(job: Job) -> Asked:
@@ -79,15 +82,23 @@ def prepare(job: Job, asked: Asked) -> Prepared:
             a study.
 
     """
+    settings: Mapping[str, Scalar] = {}
     if job.script:
-        workload, wish = script.build(job, asked.wish, asked.device)
+        workload, wish, settings = script.build(job, asked.wish, asked.device)
     else:
         workload, wish = build_workload(job, asked.wish), asked.wish
     precisions, machine = fingerprint.precisions(asked.device), asked.machine
     space = build_space(workload, precisions, machine.cores, held(wish, machine), job.devices)
     study = job.study or study_name(workload, machine, asked.limits, space, job.phase)
     check_name(study)
-    return Prepared(workload, machine, asked.limits, space, asked.device, study)
+    return Prepared(workload, machine, asked.limits, space, asked.device, study, own_of(settings, space))
+
+
+def own_of(settings: Mapping[str, Scalar], space: SearchSpace) -> Configuration | None:
+    """Return the configuration of the space that has these settings; None where none has, or several have."""
+    told = {name: value for name, value in settings.items() if name in (MICRO_BATCH, *ARM_KEYS)}
+    same = [one for one in space.grid() if all(one[name] == value for name, value in told.items())]
+    return same[0] if MICRO_BATCH in told and len(same) == 1 else None
 
 
 def _check_budget(budget_s: float) -> None:

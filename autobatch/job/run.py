@@ -101,6 +101,7 @@ def run(
                 pace_for=lambda workload: shape_priors(workload, gpu).pace,
                 phase=job.phase,
                 candidates=candidates,
+                own=prepared.own,
                 machine=prepared.machine.to_dict(),
                 untold=untold,
             )

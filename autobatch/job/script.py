@@ -22,8 +22,8 @@ from autobatch.workload.spec import Workload
 _ELSEWHERE = {"data": "--data", "text_column": "--text-column", "summary_column": "--summary-column"}
 
 
-def build(job: Job, wish: Wishes, device: str) -> tuple[Workload, Wishes]:
-    """Run the script up to its first training, and return its workload and what may vary of it.
+def build(job: Job, wish: Wishes, device: str) -> tuple[Workload, Wishes, Mapping[str, Scalar]]:
+    """Run the script up to its first training, and return its workload, what may vary of it, and its own settings.
 
     What the script says of a setting stays unless that is searched by default or asked for, and what it does not
     have is not searched.
@@ -39,7 +39,7 @@ def build(job: Job, wish: Wishes, device: str) -> tuple[Workload, Wishes]:
     own = replace(found.workload, effective_batch=known and known * job.devices)
     workload = as_asked(own, job)
     _check_batch(found, workload, job)
-    return workload, Wishes({**_held(found, wish), **wish.fix}, wish.search)
+    return workload, Wishes({**_held(found, wish), **wish.fix}, wish.search), found.settings
 
 
 def _refuse_ours(job: Job) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from autobatch.review import words
 from autobatch.review.held import held_lines, place
-from autobatch.settings import WORKERS
+from autobatch.settings import ARM_KEYS, MICRO_BATCH, WORKERS
 from autobatch.units import GIB, format_bytes, format_duration
 from autobatch.verdict import FLAGS, HINTS, Kind, Measurements
 
@@ -33,6 +33,7 @@ def answer_lines(answer: Mapping[str, Any]) -> list[str]:
     parts = [
         *(_chosen(answer, chosen) if chosen else _nothing(answer)),
         *_second(answer),
+        *_own(answer),
         *_why_it_stopped(answer),
         *_failures(answer),
         *held_lines(answer),
@@ -171,6 +172,19 @@ def _second(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"Second: {_settings(second)}"
     speed = "eval_samples_per_s" if is_inference(second) else "samples_per_s"
     yield f"  {words.number(second['measurements'].get(speed))} samples/s{compared(answer)}"
+
+
+def _own(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the person's own settings came to."""
+    own, chosen = answer.get("own"), answer.get("chosen")
+    if not own or not chosen or is_inference(chosen):
+        return
+    rate, best = (one["measurements"].get("samples_per_s") for one in (own, chosen))
+    if rate and best:
+        same = all(own["configuration"][name] == chosen["configuration"][name] for name in (MICRO_BATCH, *ARM_KEYS))
+        yield f"Yours: {_settings(own)}"
+        times = "" if same else f"; the chosen one comes to {best / rate:.2f} times as much"
+        yield f"  {words.number(rate)} samples/s{'' if own.get('confirmed') else ' in a short probe'}{times}"
 
 
 def compared(answer: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ class Search:
         threshold: the search ends when the best of what is left is expected to gain less than this share.
         tie: within this share of the best, less memory wins; 0 turns it off.
         candidates: arm and micro-batch pairs to choose from; the space's whole grid unless given.
+        own: what the person trains with now: tried first, and told in the answer.
         predict: memory prior, `configuration -> (bytes, relative sigma)`; None for none.
         pace: time prior, `configuration -> Pace`; None for none.
         pace_for: `workload -> pace`, to learn of this machine from other models' studies; None for not.
@@ -81,6 +82,7 @@ class Search:
     threshold: float = THRESHOLD
     tie: float = TIE
     candidates: Sequence[Configuration] | None = None
+    own: Configuration | None = None
     predict: Predict | None = None
     pace: PaceOf | None = None
     pace_for: speed.PaceFor | None = None
@@ -114,7 +116,8 @@ class Search:
         return result
 
     def _guarded(self) -> Result:
-        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations)
+        own = self._ready(self.own) if self.own is not None else None
+        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations, own)
         self._tuned: Mapping[str, Scalar] = {}
         self._confirmation: Confirmation | None = None
         chosen: Core | None = None
@@ -185,10 +188,15 @@ class Search:
         scores = self._judge().scores(self._desk.facts)
         return max(scores, key=lambda key: scores[key], default=None)
 
+    def _ready(self, candidate: Configuration) -> Configuration:
+        """Return it as the first stage tries it: settings of the later stages at what they are held at."""
+        arm = {name: candidate[name] for name in ARM_KEYS}
+        return self.space.at({**arm, **initial_settings(self.space)}, candidate.micro_batch)
+
     def _make_sampler(self) -> BaseSampler:
         held = initial_settings(self.space)
         usual = self.candidates if self.candidates is not None else self.space.grid()
-        ready = [self.space.at({**{name: c[name] for name in ARM_KEYS}, **held}, c.micro_batch) for c in usual]
+        ready = [self._ready(one) for one in usual]
         self._allowed = allowed(ready, self.ledger.quarantined(self.study_name), self.predict)
         if self.sampler_name == "grid" or not self._allowed:  # where all is held back there is nothing to model
             return CandidateSampler(self.space, self._allowed, self.seed)
@@ -214,6 +222,7 @@ class Search:
             study=self.study_name,
             chosen=choice,
             runner_up=self._choice(second),
+            own=None if self.own is None else self._choice(core(self.own)),
             stopped=first.stopped,
             trials=len(facts),
             probes=self._desk.probes,

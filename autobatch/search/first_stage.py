@@ -23,6 +23,7 @@ LATER = (WORKERS, EVAL_BATCH, PREFETCH, PIN_MEMORY)
 FIRST_WORKERS, FIRST_EVAL_BATCH = 2, 8
 LARGEST_FRUITLESS = 5
 """Proposals in a row that cannot be tried, or were tried before, after which a generic sampler has run dry."""
+OWN = "first: what the script has now"
 LOWERED = "tried again with less of what alone made it fail"
 LARGEST_ODD_FAILURES = 3
 """Failures in a row that are not of memory, with no success yet, after which the fault is not a setting's."""
@@ -55,6 +56,8 @@ class FirstStage:
     budget: Budget
     candidates: Sequence[Configuration]
     confirmations: int
+    own: Configuration | None = None
+    """What a person has now: tried first."""
     stopped: str = ""
     gain: float | None = None
     _fruitless: int = field(default=0, init=False)
@@ -79,6 +82,9 @@ class FirstStage:
             self._probe(Decision(own[-1].configuration, "goes on", why={attributes.WHY: LOWERED}))
 
     def _step(self) -> str:
+        if self.own is not None and not self.desk.facts and core(self.own) in self._known:
+            self._probe(Decision(self.own, "a person's own", why={attributes.WHY: OWN}))
+            return ""
         if isinstance(self.sampler, CandidateSampler):
             return self._decided(self.sampler.decide(self.desk.facts))
         return self._proposed()

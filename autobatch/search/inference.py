@@ -14,7 +14,7 @@ from autobatch.search.facts import Fact
 from autobatch.search.judge import Core, fitting
 from autobatch.search.samplers import core
 from autobatch.search.seams import Observer
-from autobatch.settings import EVAL_BATCH, PRECISION, Configuration
+from autobatch.settings import EVAL_BATCH, PRECISION, Configuration, Scalar
 
 
 @dataclass
@@ -33,7 +33,9 @@ class InferencePhase:
         """Return the key of the fastest, confirmed where the time allows; None where none ran."""
         self.observer.stage("eval")
         stage = EvalStage(self.desk, self.budget, "inference")
-        arms = {candidate[PRECISION]: candidate for candidate in reversed(self.candidates)}
+        arms: dict[Scalar, Configuration] = {}
+        for candidate in self.candidates:
+            arms.setdefault(candidate[PRECISION], candidate)
         found = [fact for fact in map(stage.run, arms.values()) if fact is not None]
         best = max(found, key=speed, default=None)
         if stage.out_of_time:

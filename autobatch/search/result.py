@@ -31,6 +31,8 @@ class Result:
     interrupted: bool = False
     advice: str | None = None
     """Where nothing fits: what would make it fit."""
+    own: Choice | None = None
+    """What the person trains with now, as it was measured; None where it was not, or did not run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -47,6 +49,7 @@ class Result:
             "elapsed_s": self.elapsed_s,
             "interrupted": self.interrupted,
             "advice": self.advice,
+            **({"own": self.own.to_dict()} if self.own else {}),
         }
 
 

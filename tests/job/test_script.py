@@ -22,7 +22,9 @@ def build(monkeypatch):
             return found
 
         monkeypatch.setattr(script, "look", look)
-        workload, wish = script.build(Job("train.py", budget_s, script=("python", "train.py")), Wishes(**asked), "cpu")
+        workload, wish, _ = script.build(
+            Job("train.py", budget_s, script=("python", "train.py")), Wishes(**asked), "cpu"
+        )
         return workload, wish, patience[0]
 
     return build

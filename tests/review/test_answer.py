@@ -20,6 +20,15 @@ def test_the_answer_says_what_a_person_asks():
     assert "autobatch export best.yaml --study 'llama-3.2-korean-3b on 24 GiB'" in text
 
 
+def test_what_the_person_has_now_is_told_beside_what_was_chosen():
+    found = answer()
+    assert "Yours" not in answer_text(found)
+    assert "Yours: micro-batch 4" in answer_text({**found, "own": found["runner_up"]})
+    rate = found["chosen"]["measurements"]["samples_per_s"] / found["runner_up"]["measurements"]["samples_per_s"]
+    assert f"the chosen one comes to {rate:.2f} times as much" in answer_text({**found, "own": found["runner_up"]})
+    assert "times as much" not in answer_text({**found, "own": found["chosen"]})
+
+
 def test_one_left_for_being_slow_is_no_failure():
     assert "hopeless" not in answer_text(answer())
     assert "Failed: 4 probes." in answer_text(answer())

@@ -259,3 +259,20 @@ def test_where_evaluation_alone_fails_its_hint_is_the_advice(search, world):
     result = search().run()
     assert result.chosen is None
     assert result.advice == Verdict(Kind.CUDA_OOM_EVAL).hint
+
+
+@pytest.mark.parametrize("sampler", ["structured", "random", "grid"])
+def test_what_a_person_trains_with_now_is_tried_first_and_told(search, world, space, sampler):
+    own = space.at({"precision": "fp32", "gradient_checkpointing": True}, 3)
+    result = search(own=own, sampler_name=sampler).run()
+    assert core(world.tried[0][0]) == core(own)
+    assert core(result.own.configuration) == core(own)
+    assert result.to_dict()["own"]["measurements"]["samples_per_s"] == result.own.measurements.samples_per_s
+
+
+def test_what_a_person_trains_with_now_is_not_told_where_it_did_not_run(search, world, space):
+    own = space.at({"precision": "fp32", "gradient_checkpointing": False}, 48)
+    result = search(own=own).run()
+    assert core(world.tried[0][0]) == core(own)
+    assert result.own is None
+    assert result.chosen is not None

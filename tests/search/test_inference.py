@@ -180,3 +180,9 @@ def test_a_batch_that_is_held_is_measured_in_every_precision(search, world):
     assert result.chosen.configuration[EVAL_BATCH] == 16
     assert result.chosen.confirmed
     assert batches(world) == [16, 16]
+
+
+def test_where_the_time_is_short_the_first_precision_is_tried_first(search, world):
+    space = SearchSpace({}, {"precision": ("bf16", "fp32"), EVAL_BATCH: SPACE.searched[EVAL_BATCH]}, 48)
+    search(space=space, phase="inference", budget_s=25.0).run()
+    assert {configuration["precision"] for configuration, _ in world.tried} == {"bf16"}

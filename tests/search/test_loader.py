@@ -1,8 +1,14 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from autobatch.request import Limits
-from autobatch.search.loader import fewest, least_workers, most_workers
-from autobatch.verdict import Measurements
+from autobatch.search.budget import Budget
+from autobatch.search.facts import Fact
+from autobatch.search.loader import LoaderStage, fewest, least_workers, most_workers
+from autobatch.settings import WORKERS, Configuration, SearchSpace
+from autobatch.verdict import Kind, Measurements, Verdict
 
 GIB = 2**30
 
@@ -36,3 +42,19 @@ def test_without_a_measurement_there_is_no_bound():
 )
 def test_where_none_keeps_it_busy_more_that_do_not_help_are_not_taken(waits, workers):
     assert fewest(waits) == workers
+
+
+def test_workers_that_were_tried_before_are_not_tried_again():
+    """Two workers are fast enough; none were found too slow by an earlier run."""
+    two = Configuration({WORKERS: 2})
+    base = Fact(0, two, "search", "probe", ran(samples_per_s=40.0, loader_batch_s=0.0, micro_step_s=1.0))
+    none = Fact(1, two.replace({WORKERS: 0}), "loader", "probe", ran(samples_per_s=20.0))
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 1, 2)}, 8)
+    desk, asked_for = SimpleNamespace(facts=[base, none], space=space, limits=Limits()), []
+    desk.probe = lambda asked, *_: asked_for.append(asked) or replace(base, configuration=asked, stage="loader")
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(base) in {1, 2}
+    assert none.configuration not in asked_for
+
+
+def ran(**figures):
+    return Verdict(Kind.OK, Measurements(**figures), duration_s=5.0)
