@@ -37,9 +37,10 @@ def remarks(chosen: Chosen, target: str) -> tuple[str, ...]:
 
 
 def _unmeasured(chosen: Chosen) -> list[str]:
-    """Say what is in the file and was not measured."""
-    what = "the training batch, accumulation, checkpointing and optimizer were not measured"
-    return [f"It was chosen for inference, and nothing was trained: {what}."] if chosen.is_inference else []
+    """Say which settings of training were not measured, and so are found in no file."""
+    untrained = ", ".join(chosen.untrained)
+    what = f"Left out, as they were not measured: {untrained}."
+    return [f"It was chosen for inference, and nothing was trained. {what}"] if untrained else []
 
 
 def _unconfirmed(chosen: Chosen) -> list[str]:
@@ -51,7 +52,7 @@ def _unconfirmed(chosen: Chosen) -> list[str]:
 
 def _left_out(chosen: Chosen) -> list[str]:
     """Say which settings a person's own loop does not ask for, and so finds in no file."""
-    unasked = ", ".join(chosen.unasked)
+    unasked = ", ".join(name for name in chosen.unasked if name not in chosen.untrained)
     return [f"Left out, as the loop never asked for them: {unasked}."] if unasked else []
 
 
@@ -77,7 +78,8 @@ def _environment(chosen: Chosen, target: str) -> list[str]:
     if target == "env":
         return []
     variables = " ".join(f"{name}={value}" for name, value in chosen.environment.items())
-    return [f"Measured with these environment variables, so train with them: {variables}"]
+    run = "evaluate" if chosen.is_inference else "train"
+    return [f"Measured with these environment variables, so {run} with them: {variables}"]
 
 
 def _elsewhere(chosen: Chosen, target: str) -> list[str]:

@@ -113,7 +113,22 @@ def test_what_a_frozen_file_says_of_the_settings_is_said_here_too(qlora, merged)
 def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference, merged):
     _, result = merged(inference, "bf16: false\n", said=False)
 
-    assert "nothing was trained: the training batch" in result.remarks[0]
+    assert "nothing was trained. Left out, as they were not measured: per_device" in result.remarks[0]
+
+
+@pytest.mark.parametrize("target", ["hf", "axolotl", "llamafactory"])
+def test_a_choice_for_inference_leaves_a_persons_own_training_as_it_is(inference, merged, target):
+    mine = "gradient_accumulation_steps: 99\nmicro_batch_size: 99\nper_device_train_batch_size: 99\noptim: sgd\n"
+    path, _ = merged(inference, mine, target)
+
+    assert path.read_text().startswith(mine)
+    assert "eval_batch_size: 32" in path.read_text()
+
+
+def test_what_works_against_a_choice_for_inference_is_said(inference, merged):
+    _, result = merged(inference, "pure_bf16: true\n")
+
+    assert result.remarks[0].startswith("pure_bf16 is set")
 
 
 def test_no_section_acts_on_the_terminal(cpu, merged):
