@@ -20,7 +20,8 @@ OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 libgomp's usual 3 ms take, on cores that are shared, the time of the very threads that are waited for: steps took four
 times as long. Asleep at once they take a fifth longer on cores of their own.
 """
-_DEVICE = "device"
+DEVICE = "device"
+"""Beside the settings, the name of what asks for the device."""
 _SAME_NAME = (s.MICRO_BATCH, s.ACCUMULATION, s.EVAL_BATCH, s.OPTIM, s.COMPILE, s.LIGER)
 
 
@@ -39,7 +40,7 @@ def training_arguments(
         configuration: every setting by name.
         device_kind: `cpu` leaves TF32 out and asks the Trainer for the CPU.
         transformers_version: as `transformers.__version__` gives it; names changed between versions.
-        taken: settings that are wanted, and nothing else; None: all that there are.
+        taken: settings that are wanted (and `DEVICE`), and nothing else; None: all that there are.
 
     """
     version = _version(transformers_version)
@@ -49,7 +50,7 @@ def training_arguments(
         s.CHECKPOINTING: _checkpointing(configuration, version),
         s.SAMPLING: _sampling(configuration, version),
         **_loader(configuration),
-        _DEVICE: {"use_cpu": True} if device_kind == "cpu" else {},
+        DEVICE: {"use_cpu": True} if device_kind == "cpu" else {},
     }
     kept = parts if taken is None else [name for name in parts if name in taken]
     return {key: value for name in kept for key, value in parts[name].items()}

@@ -33,6 +33,8 @@ ALLOCATOR = "pytorch_alloc_conf"
 CUDNN_ATTENTION = "cudnn_attention"
 OF_THE_PROCESS = (ALLOCATOR, CUDNN_ATTENTION)
 """Settings that any script has: they are of its process."""
+OF_TRAINING = (MICRO_BATCH, ACCUMULATION, CHECKPOINTING, OPTIM, SAMPLING)
+"""Settings that concern training alone: evaluation is the same with each of their values."""
 
 EXPANDABLE = "expandable_segments:True"
 """Value of the allocator's setting with which its segments grow, and what it reserves stays near what is in use."""

@@ -39,8 +39,9 @@ def command(  # noqa: D103 - click shows the help text below
         what = "--dry-run shows what --into would change, and there is no --into."
         raise UsageError(what, "Name the file to merge into with --into, or leave --dry-run out.")
     chosen = source.read(db, study)
-    merged = into_file.prepare(chosen, into, target, dry_run=dry_run) if into else None
-    if output is not None and not dry_run:
+    freezes = output is not None and not dry_run
+    merged = into_file.prepare(chosen, into, target, dry_run=dry_run, said=freezes) if into else None
+    if output is not None and freezes:
         frozen.save(chosen, output, target, force=force)
         click.echo(f"Wrote {words.one_line(output)} ({target}).\n{summary(chosen, target)}")
     if merged is not None and into is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from autobatch.arguments import DeviceKind, environment, training_arguments
+from autobatch.arguments import DEVICE, DeviceKind, environment, training_arguments
 from autobatch.request import Limits
 from autobatch.settings import (
     ALLOCATOR,
@@ -15,6 +15,7 @@ from autobatch.settings import (
     CUDNN_ATTENTION,
     METHOD,
     OF_THE_PROCESS,
+    OF_TRAINING,
     QUANTIZATION,
     SETTINGS,
     Configuration,
@@ -55,19 +56,24 @@ class Chosen:
 
     def training_arguments(self) -> dict[str, Any]:
         """Return the TrainingArguments, by the names of the transformers that is installed here."""
-        version = _transformers_version()
-        return training_arguments(self.configuration, self.device_kind, version, self.workload.taken)
+        wanted = (*self.taken, DEVICE) if self.workload.taken is None else self.taken
+        return training_arguments(self.configuration, self.device_kind, _transformers_version(), wanted)
 
     @property
     def taken(self) -> dict[str, Scalar]:
-        """The configuration, of a person's own loop what that asks for: the rest says nothing to it."""
-        names = self.workload.taken
-        return {n: v for n, v in self.configuration.items() if names is None or n in (*names, *OF_THE_PROCESS)}
+        """The configuration, as far as it was measured and, of a person's own loop, what that asks for."""
+        return {n: v for n, v in self.configuration.items() if n not in (*self.unasked, *self.untrained)}
 
     @property
     def unasked(self) -> tuple[str, ...]:
         """Settings that a person's own loop does not ask for, which no export holds."""
-        return tuple(name for name in self.configuration if name not in self.taken)
+        names = self.workload.taken
+        return () if names is None else tuple(n for n in self.configuration if n not in (*names, *OF_THE_PROCESS))
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Settings of training that a choice for inference has and never measured, which no export holds."""
+        return OF_TRAINING if self.is_inference else ()
 
     def of_taken(self, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return a format's keys, given by the setting that they say, as far as that is taken."""

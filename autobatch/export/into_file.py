@@ -9,12 +9,12 @@ from autobatch.errors import UsageError
 from autobatch.export import files, targets
 from autobatch.export.chosen import Chosen
 from autobatch.export.merge import Merged, merge
-from autobatch.export.summary import left_out, unmeasured
+from autobatch.export.summary import remarks
 from autobatch.review import words
 from autobatch.safe_files import BYTE_ORDER_MARK, read_text
 
 
-def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -> Merged:
+def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False, said: bool = False) -> Merged:
     """Lay the chosen settings into the text of the user's file, and write nothing yet.
 
     Args:
@@ -22,6 +22,7 @@ def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -
         path: of the user's file.
         target: the format that it is in.
         dry_run: whether it will not be written, so that it need not be writable.
+        said: whether the head of a frozen file, which has the remarks on the settings too, is shown beside it.
 
     Raises:
         UsageError: the format is not YAML, or the file cannot be read, merged into or written.
@@ -37,7 +38,8 @@ def prepare(chosen: Chosen, path: Path, target: str, *, dry_run: bool = False) -
         files.refuse_unwritable(path)
     rivals = {} if chosen.unasked else kind.rivals  # the other keys of a loop's file are what that takes them for
     merged = merge(text.removeprefix(mark), kind.settings(chosen), kind.aliases, path.name, rivals)
-    return replace(merged, text=mark + merged.text, remarks=(*unmeasured(chosen), *left_out(chosen), *merged.remarks))
+    of_settings = () if said else remarks(chosen, target)
+    return replace(merged, text=mark + merged.text, remarks=(*of_settings, *merged.remarks))
 
 
 def report(merged: Merged, path: Path, *, dry_run: bool) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from autobatch import __version__
-from autobatch.export import targets
+from autobatch.export import recipe, targets
 from autobatch.export.chosen import Chosen
-from autobatch.export.recipe import remarks
 from autobatch.review import words
 from autobatch.settings import EVAL_BATCH, OPTIM
 from autobatch.units import format_bytes
@@ -17,28 +16,43 @@ def summary(chosen: Chosen, target: str) -> str:
     lines = [
         f"Frozen by autobatch {__version__}: do not edit. `autobatch check FILE` says whether it still holds.",
         f"Study {chosen.study}, trial {chosen.trial}, {chosen.workload.model.name}.",
-        *(unmeasured(chosen) or [_effective_batch(chosen)]),
+        *([] if chosen.is_inference else [_effective_batch(chosen)]),
         *_promises(chosen),
-        *_of_recipe(chosen),
-        *left_out(chosen),
-        *_environment(chosen, target),
+        *remarks(chosen, target),
     ]
-    elsewhere = targets.get(target).elsewhere(chosen)
-    if elsewhere:
-        listed = ", ".join(f"{key}={value}" for key, value in elsewhere.items())
-        lines.append(f"Not in this format, set elsewhere: {listed}.")
     return "\n".join(map(words.one_line, lines))
 
 
-def unmeasured(chosen: Chosen) -> list[str]:
-    """Say what is in the file and was not measured."""
-    what = "the training batch, accumulation, checkpointing and optimizer were not measured"
-    return [f"It was chosen for inference, and nothing was trained: {what}."] if chosen.is_inference else []
+def remarks(chosen: Chosen, target: str) -> tuple[str, ...]:
+    """Return what a person should know of the settings, be they in a file of their own or in the person's."""
+    lines = [
+        *_unmeasured(chosen),
+        *_unconfirmed(chosen),
+        *_of_recipe(chosen),
+        *_left_out(chosen),
+        *_environment(chosen, target),
+        *_elsewhere(chosen, target),
+    ]
+    return tuple(map(words.one_line, lines))
 
 
-def left_out(chosen: Chosen) -> list[str]:
+def _unmeasured(chosen: Chosen) -> list[str]:
+    """Say which settings of training were not measured, and so are found in no file."""
+    untrained = ", ".join(chosen.untrained)
+    what = f"Left out, as they were not measured: {untrained}."
+    return [f"It was chosen for inference, and nothing was trained. {what}"] if untrained else []
+
+
+def _unconfirmed(chosen: Chosen) -> list[str]:
+    if chosen.evidence.get("confirmed") is not False:
+        return []
+    how = "`autobatch verify` of a frozen file does that"
+    return [f"Measured by one short probe, not confirmed in a longer one: {how}."]
+
+
+def _left_out(chosen: Chosen) -> list[str]:
     """Say which settings a person's own loop does not ask for, and so finds in no file."""
-    unasked = ", ".join(chosen.unasked)
+    unasked = ", ".join(name for name in chosen.unasked if name not in chosen.untrained)
     return [f"Left out, as the loop never asked for them: {unasked}."] if unasked else []
 
 
@@ -51,7 +65,8 @@ def _effective_batch(chosen: Chosen) -> str:
 def _of_recipe(chosen: Chosen) -> tuple[str, ...]:
     if chosen.is_inference:
         return ()
-    return remarks(chosen.workload, _batch_of_recipe(chosen), chosen.effective_batch, str(chosen.configuration[OPTIM]))
+    before, optimizer = _batch_of_recipe(chosen), str(chosen.configuration[OPTIM])
+    return recipe.remarks(chosen.workload, before, chosen.effective_batch, optimizer)
 
 
 def _batch_of_recipe(chosen: Chosen) -> int | None:
@@ -63,7 +78,13 @@ def _environment(chosen: Chosen, target: str) -> list[str]:
     if target == "env":
         return []
     variables = " ".join(f"{name}={value}" for name, value in chosen.environment.items())
-    return [f"Measured with these environment variables, so train with them: {variables}"]
+    run = "evaluate" if chosen.is_inference else "train"
+    return [f"Measured with these environment variables, so {run} with them: {variables}"]
+
+
+def _elsewhere(chosen: Chosen, target: str) -> list[str]:
+    listed = ", ".join(f"{key}={value}" for key, value in targets.get(target).elsewhere(chosen).items())
+    return [f"Not in this format, set elsewhere: {listed}."] if listed else []
 
 
 def _of_which(figures: Measurements) -> str:
@@ -86,6 +107,4 @@ def _promises(chosen: Chosen) -> list[str]:
         size = f" of {format_bytes(limits.device_bytes)}" if limits.device_bytes else ""
         peak = format_bytes(figures.device_peak_used_bytes)
         lines.append(f"Device peak with the longest batch: {peak}{size}{_of_which(figures)}.")
-    if chosen.evidence.get("confirmed") is False:
-        lines.append("Measured by one short probe, not confirmed in a longer one: `autobatch verify FILE` does that.")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from autobatch.errors import UsageError
@@ -72,7 +73,8 @@ def usable(wish: Wishes, precisions: tuple[str, ...], cores: int, device: str) -
     for name, value in asked:
         if (trouble := place.trouble(name, value)) is not None:
             raise trouble
-    return Wishes(wish.fix, {k: values or place.usual(k) for k, values in wish.search.items()})
+    usual = frozenset(name for name, values in wish.search.items() if not values)
+    return Wishes(wish.fix, {k: values or place.usual(k) for k, values in wish.search.items()}, usual)
 
 
 def held(wish: Wishes, machine: Fingerprint) -> Wishes:
@@ -83,7 +85,7 @@ def held(wish: Wishes, machine: Fingerprint) -> Wishes:
     """
     if machine.gpu is None or machine.wsl2 or machine.gpu.is_virtual or ALLOCATOR in wish.search:
         return wish
-    return Wishes({ALLOCATOR: EXPANDABLE, **wish.fix}, wish.search)
+    return replace(wish, fix={ALLOCATOR: EXPANDABLE, **wish.fix})
 
 
 class _Place:

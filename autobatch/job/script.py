@@ -39,7 +39,7 @@ def build(job: Job, wish: Wishes, device: str) -> tuple[Workload, Wishes, Mappin
     own = replace(found.workload, effective_batch=known and known * job.devices)
     workload = as_asked(own, job)
     _check_batch(found, workload, job)
-    return workload, Wishes({**_held(found, wish), **wish.fix}, wish.search), found.settings
+    return workload, replace(wish, fix={**_held(found, wish), **wish.fix}), found.settings
 
 
 def _refuse_ours(job: Job) -> None:

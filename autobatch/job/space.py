@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autobatch.errors import UsageError
+from autobatch.job import together
 from autobatch.settings import (
     ACCUMULATION,
     ALLOCATOR,
@@ -41,6 +42,8 @@ class Wishes:
     fix: Mapping[str, Scalar] = field(default_factory=dict)
     search: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     """Settings to search; an empty tuple means their usual values."""
+    usual: frozenset[str] = frozenset()
+    """Those of them that were given their usual values: nobody named these."""
 
 
 def known_setting(name: str) -> Setting:
@@ -189,7 +192,7 @@ def build_space(
         devices: data-parallel devices of the full run.
 
     Raises:
-        UsageError: the effective batch cannot be divided, or nothing consistent is left.
+        UsageError: the effective batch cannot be divided, or the settings do not go together.
 
     """
     micro = _micro_batches(workload.effective_batch, devices, wish)
@@ -207,9 +210,7 @@ def build_space(
     fixed: dict[str, Scalar] = {METHOD: workload.method, QUANTIZATION: workload.quantization, **wish.fix}
     fixed = {k: v for k, v in fixed.items() if k not in searched}
     space = SearchSpace(fixed, searched, workload.effective_batch, devices)
-    if not space.arms():
-        message = "The fixed settings do not go together: a quantised base needs method=lora to train."
-        raise UsageError(message, "Add --fix method=lora, or leave quantization at none.")
+    together.check(space, wish)
     return space
 
 

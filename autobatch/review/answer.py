@@ -159,8 +159,11 @@ def between(chosen: Mapping[str, Any]) -> str:
 
 
 def _nothing(answer: Mapping[str, Any]) -> Iterator[str]:
-    tried = "none that was tried ran to its end within the limits" if answer.get("trials") else "none was tried"
+    known = "nothing that was tried is known to be safe within the limits"
+    tried = known if answer.get("trials") else "none was tried"
     yield f"Nothing was chosen: {tried}."
+    if answer.get("held_back"):
+        yield "  What is held back is not tried again until `autobatch release` says so, as told below."
     if answer.get("advice"):
         yield f"  What would help: {answer['advice']}"
 

@@ -16,6 +16,7 @@ from autobatch.settings import (
     EXPANDABLE,
     LIGER,
     MICRO_BATCH,
+    OF_TRAINING,
     OPTIM,
     PRECISION,
     QUANTIZATION,
@@ -24,7 +25,6 @@ from autobatch.settings import (
     Scalar,
 )
 
-_OF_TRAINING = frozenset({MICRO_BATCH, ACCUMULATION, CHECKPOINTING, OPTIM})
 _SWITCHES = {CHECKPOINTING: "gradient checkpointing", LIGER: "Liger kernels", COMPILE: "torch.compile"}
 
 
@@ -99,7 +99,7 @@ def configuration(settings: Mapping[str, Scalar], *, brief: bool = False) -> str
 
 def used_by_inference(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Leave out the settings that concern training alone."""
-    return {name: value for name, value in settings.items() if name not in _OF_TRAINING}
+    return {name: value for name, value in settings.items() if name not in OF_TRAINING}
 
 
 def varying(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

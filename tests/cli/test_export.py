@@ -101,6 +101,16 @@ def test_a_dry_run_writes_nothing(tmp_path, database):
     assert not (tmp_path / "best.yaml").exists()
 
 
+@pytest.mark.parametrize("first", [["best.yaml"], []])
+def test_the_environment_is_said_once(tmp_path, database, monkeypatch, first):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("bf16: false\n")
+
+    result = run(*first, "--into", "mine.yaml", "--db", database)
+
+    assert result.output.count("Measured with these environment variables") == 1
+
+
 def test_nothing_is_written_when_the_merge_cannot_be_made(tmp_path, database):
     mine = tmp_path / "mine.yaml"
     mine.write_text("- 1\n")

@@ -132,6 +132,16 @@ def test_apply_lays_the_arguments_over_training_arguments(file, tmp_path):
     assert mine.predict_with_generate is False
 
 
+def test_of_inference_a_persons_own_training_stays_as_it_is(inference, mine, tmp_path):
+    save(inference, tmp_path / "best.yaml")
+    mine.per_device_train_batch_size, mine.gradient_accumulation_steps, mine.optim = 99, 7, "sgd"
+
+    load(tmp_path / "best.yaml").apply(mine)
+
+    assert (mine.per_device_train_batch_size, mine.gradient_accumulation_steps, mine.optim) == (99, 7, "sgd")
+    assert (mine.per_device_eval_batch_size, mine.mixed_precision) == (32, "bf16")
+
+
 @pytest.fixture
 def mine(tmp_path):
     transformers = pytest.importorskip("transformers")

@@ -31,10 +31,10 @@ def cpu(chosen):
 
 @pytest.fixture
 def merged(tmp_path):
-    def merge(chosen, text, target="hf"):
+    def merge(chosen, text, target="hf", *, said=True):
         path = tmp_path / "mine.yaml"
         path.write_text(text)
-        result = into_file.prepare(chosen, path, target)
+        result = into_file.prepare(chosen, path, target, said=said)
         into_file.apply(result, path)
         return path, result
 
@@ -97,10 +97,38 @@ def test_where_the_owner_cannot_be_kept_the_group_is(cpu, merged, monkeypatch):
     assert given == [(os.getuid(), os.getgid()), (-1, os.getgid())]
 
 
-def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference, merged):
-    _, result = merged(inference, "bf16: false\n")
+def test_what_a_frozen_file_says_of_the_settings_is_said_here_too(qlora, merged):
+    workload = replace(qlora.workload, recipe_batch=32)
+    _, result = merged(replace(qlora, workload=workload, evidence={"confirmed": False}), "bf16: false\n", said=False)
 
-    assert "nothing was trained: the training batch" in result.remarks[0]
+    said = "\n".join(result.remarks)
+    assert "not confirmed in a longer one" in said
+    assert "The effective batch is 16 in place of 32" in said
+    assert "OMP_WAIT_POLICY=passive" in said
+    assert "Not in this format, set elsewhere: method=lora, quantization=nf4" in said
+    assert "Frozen by" not in said
+    assert "Promised" not in said
+
+
+def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference, merged):
+    _, result = merged(inference, "bf16: false\n", said=False)
+
+    assert "nothing was trained. Left out, as they were not measured: per_device" in result.remarks[0]
+
+
+@pytest.mark.parametrize("target", ["hf", "axolotl", "llamafactory"])
+def test_a_choice_for_inference_leaves_a_persons_own_training_as_it_is(inference, merged, target):
+    mine = "gradient_accumulation_steps: 99\nmicro_batch_size: 99\nper_device_train_batch_size: 99\noptim: sgd\n"
+    path, _ = merged(inference, mine, target)
+
+    assert path.read_text().startswith(mine)
+    assert "eval_batch_size: 32" in path.read_text()
+
+
+def test_what_works_against_a_choice_for_inference_is_said(inference, merged):
+    _, result = merged(inference, "pure_bf16: true\n")
+
+    assert result.remarks[0].startswith("pure_bf16 is set")
 
 
 def test_no_section_acts_on_the_terminal(cpu, merged):
@@ -197,8 +225,7 @@ def test_accelerate_is_asked_for_the_cpu_where_it_was_measured(chosen, merged):
 def test_a_loop_s_file_gets_no_key_that_it_never_asked_for(chosen, merged):
     loop = replace(chosen, workload=replace(chosen.workload, taken=("per_device_train_batch_size",)))
 
-    path, result = merged(loop, "use_cpu: true\nper_device_train_batch_size: 1\n")
+    path, result = merged(loop, "use_cpu: true\nper_device_train_batch_size: 1\n", said=False)
 
     assert path.read_text() == "use_cpu: true\nper_device_train_batch_size: 4\n"
-    (said,) = result.remarks
-    assert said.startswith("Left out, as the loop never asked for them: gradient_accumulation_steps, ")
+    assert result.remarks[0].startswith("Left out, as the loop never asked for them: gradient_accumulation_steps, ")

@@ -35,6 +35,6 @@ def test_no_name_acts_on_the_terminal(chosen):
 def test_of_inference_the_training_batch_is_said_to_be_unmeasured(inference):
     said = summary(inference, "hf")
 
-    assert "nothing was trained: the training batch" in said
+    assert "nothing was trained. Left out, as they were not measured: per_device_train_batch_size, " in said
     assert "Promised: 10 samples/s of evaluation at eval batch 32." in said
     assert "Effective batch" not in said

@@ -278,3 +278,22 @@ def test_a_launcher_s_file_names_elsewhere_what_a_loop_asks_for_alone(loop):
         "gradient_accumulation_steps",
         "dataloader_num_workers",
     }
+
+
+OF_TRAINING = ("train_batch", "micro_batch", "accumulation", "checkpointing", "optimizer", "sampling", "clipping")
+
+
+@pytest.mark.parametrize("target", targets.NAMES)
+def test_of_inference_no_format_holds_what_is_of_training(inference, target):
+    said = {name.lower() for name in targets.get(target).settings(inference)}
+
+    assert [name for name in said if any(part in name for part in OF_TRAINING)] == []
+    assert not {"optim", "autobatch_optim"} & said
+    known = {name.lower() for name in targets.get(target).elsewhere(inference)} | said
+    assert [name for name in known if "eval_batch_size" in name]
+
+
+def test_of_inference_the_loader_precision_and_device_stay(inference):
+    said = targets.get("hf").settings(inference)
+
+    assert (said["bf16"], said["dataloader_num_workers"], said["use_cpu"]) == (True, 3, True)

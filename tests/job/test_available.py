@@ -144,3 +144,9 @@ def test_a_person_decides_on_the_allocator():
 
     assert fixed.fix == {ALLOCATOR: "max_split_size_mb:128"}
     assert ALLOCATOR not in searched.fix
+
+
+def test_what_was_given_its_usual_values_is_told_apart():
+    found = here(search=["method", "train_sampling_strategy=random"])
+
+    assert (found.search["method"], found.usual) == (("full", "lora"), {"method"})

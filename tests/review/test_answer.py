@@ -93,6 +93,15 @@ def test_nothing_feasible_says_what_would_help():
     assert text.startswith("Nothing was chosen")
     assert "What would help: a card of 40 GiB" in text
     assert "export" not in text
+    assert "release" not in text
+
+
+def test_where_nothing_is_chosen_what_is_held_back_may_be_released():
+    held = [{"digest": "ab12", "configuration": answer()["chosen"]["configuration"]}]
+    lines = answer_text(answer() | {"chosen": None, "runner_up": None, "held_back": held}).splitlines()
+    assert lines[0] == "Nothing was chosen: nothing that was tried is known to be safe within the limits."
+    assert "until `autobatch release` says so" in lines[1]
+    assert any("autobatch release ab12 --study" in line for line in lines[2:])
 
 
 def test_an_answer_without_workload_and_limits_is_still_told():

@@ -27,9 +27,10 @@ def settings(chosen: Chosen) -> dict[str, Any]:
         },
         PRECISION: {"bf16": {"enabled": precision == "bf16"}, "fp16": {"enabled": precision == "fp16"}},
     }
+    clips = chosen.workload.taken is None and not chosen.untrained
     return {
         **chosen.of_taken(parts),
-        **({"gradient_clipping": clipping} if chosen.workload.taken is None else {}),
+        **({"gradient_clipping": clipping} if clips else {}),
         "zero_optimization": {"stage": 0},
     }
 
