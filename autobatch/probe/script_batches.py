@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from transformers.trainer_pt_utils import find_batch_size
 
@@ -78,6 +78,26 @@ class Drawing:
         if taken not in (0, self.accumulation):
             what = f"The loop takes {taken} batches to a step when {ACCUMULATION} is {self.accumulation}."
             raise UsageError(what, f'Have it take p.setting("{ACCUMULATION}", {taken}) batches to a step.')
+
+
+@dataclass
+class Batches(Generic[T]):
+    """What a loop draws from in the place of its loader: as long as that, though it goes on and on."""
+
+    loader: Iterable[T]
+    draw: Callable[[], Iterator[T]]
+
+    def __iter__(self) -> Iterator[T]:
+        return self.draw()
+
+    def __len__(self) -> int:
+        """Return the loader's length.
+
+        Raises:
+            TypeError: it has none.
+
+        """
+        return len(self.loader)  # type: ignore[arg-type] # that it may have none is what is said
 
 
 def check_size(loader: object, first: object, expected: int) -> None:

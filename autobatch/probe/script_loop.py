@@ -22,7 +22,7 @@ from autobatch.probe.order import WORST_STEPS, Cost, longest_batch
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
-from autobatch.probe.script_batches import Drawing, check_size, size_of
+from autobatch.probe.script_batches import Batches, Drawing, check_size, size_of
 from autobatch.probe.script_data import is_numbered
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.timing import FEWEST_TIMED
@@ -76,12 +76,15 @@ class LoopProbe:
         return value if default is None else type(default)(value)
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
-        """Yield the longest batch first, for as long as the worst case takes, then the loader's, on and on.
+        """Return the longest batch first, for as long as the worst case takes, then the loader's, on and on.
 
         Raises:
             UsageError: the loop does not do as it is told, or has too few batches.
 
         """
+        return Batches(loader, lambda: self._drawn(loader))
+
+    def _drawn(self, loader: Iterable[T]) -> Iterator[T]:
         for batch in self.drawing.counted(chain(self._longest_first(loader), self._checked(loader))):
             self.progress.beat()
             yield batch

@@ -236,6 +236,15 @@ def test_a_batch_that_is_short_at_the_end_of_a_pass_is_left_out(loop):
     assert {len(next(batches)) for _ in range(12)} == {4}
 
 
+def test_batches_are_as_many_as_the_loader_has(loop):
+    probe = loop(per_device_train_batch_size=4)
+
+    assert len(probe.batches(DataLoader(range(10), batch_size=4))) == 3
+    with pytest.raises(TypeError):
+        len(probe.batches(iter(range(10))))
+    assert next(iter(probe.batches(x for x in range(10)))) == 0
+
+
 def test_samples_are_counted_as_they_are_drawn(run):
     body = """
         if number > 4 and number % 3 == 0:
