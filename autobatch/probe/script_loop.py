@@ -22,7 +22,7 @@ from autobatch.probe.order import WORST_STEPS, Cost, longest_batch
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
-from autobatch.probe.script_batches import Batches, Drawing, check_size, size_of
+from autobatch.probe.script_batches import Batches, Drawing, check_size, length_of, size_of
 from autobatch.probe.script_data import is_numbered
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.timing import FEWEST_TIMED
@@ -82,6 +82,7 @@ class LoopProbe:
             UsageError: the loop does not do as it is told, or has too few batches.
 
         """
+        self.drawing.in_a_pass = length_of(loader)
         return Batches(loader, lambda: self._drawn(loader))
 
     def _drawn(self, loader: Iterable[T]) -> Iterator[T]:
@@ -113,6 +114,8 @@ class LoopProbe:
         chosen = longest_batch(source, target, Cost(1.0, 1.0), configuration.micro_batch)
         device = getattr(loader, "device", None)  # a loader that Accelerate has prepared
         for _ in range(WORST_STEPS * configuration.accumulation):
+            if self._steps >= WORST_STEPS:
+                return  # its steps were short, at the end of a pass: what is timed is not the worst case
             batch = loader.collate_fn([dataset[index] for index in chosen])
             yield batch if device is None else send_to_device(batch, device)
 

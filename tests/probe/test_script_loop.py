@@ -245,6 +245,20 @@ def test_batches_are_as_many_as_the_loader_has(loop):
     assert next(iter(probe.batches(x for x in range(10)))) == 0
 
 
+def test_a_loop_that_steps_at_the_end_of_its_loader_is_measured(run):
+    body = """
+        if number == len(loader) and number % steps:
+            p.step()
+"""
+    source = written("loader", body).replace(
+        "    for number", "    loader = DataLoader(range(12), batch_size=size)\n    for number"
+    )
+
+    done = run(source)
+
+    assert done.outcome["status"] == "ok", done.log
+
+
 def test_samples_are_counted_as_they_are_drawn(run):
     body = """
         if number > 4 and number % 3 == 0:
