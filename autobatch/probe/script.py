@@ -27,7 +27,7 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
-from autobatch.probe.script_data import comes_as_it_comes, make_material
+from autobatch.probe.script_data import comes_as_it_comes, guesses, make_material
 from autobatch.probe.script_execute import QUIET, end_process, execute, from_script, its_own, lacks_memory, say_shortly
 from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_observe import observe, untold
@@ -177,7 +177,9 @@ class ScriptProbe:
                 trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
         startup["first_step"] = (session.recorder.first_step_end or entered) - entered
         found = measurements(session, startup)
-        self.end(found, {**flags(session, found), "worst_case_unknown": not ordered})
+        self.end(
+            found, {**flags(session, found), "worst_case_unknown": not ordered or guesses(session.material.samples)}
+        )
 
     def _session(self, trainer: Trainer, *, ordered: bool) -> Session:
         material = make_material(self.request, trainer)

@@ -119,6 +119,16 @@ def size(sample: Any) -> tuple[int, int]:  # noqa: ANN401 - a sample of any kind
     return _elements(source), 0 if _is_number(labels) else _elements(labels)
 
 
+def is_guess(sample: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether a sample's size says little: text beside numbers, of which nobody knows what a collator makes."""
+    if not isinstance(sample, Mapping) or sample.get("input_ids") is not None or _of_ids(sample):
+        return False
+    told = [
+        value for value in sample.values() if isinstance(value, str) or (not _is_number(value) and _elements(value))
+    ]
+    return len({_is_text(value) for value in told}) > 1
+
+
 def _of_ids(sample: Mapping[Any, Any]) -> int:
     """Return the tokens in the columns of ids of any other name; 0 where there are none.
 
@@ -128,7 +138,7 @@ def _of_ids(sample: Mapping[Any, Any]) -> int:
     common, longest = 0, 0
     for name, value in sample.items():
         words = set(str(name).lower().split("_"))
-        if "ids" not in words or words & _BESIDE_IDS or not _is_numbers(value):
+        if "ids" not in words or words & _BESIDE_IDS or _is_text(value):
             continue
         if words & _ANSWERS:
             longest = max(longest, _elements(value))
@@ -137,11 +147,11 @@ def _of_ids(sample: Mapping[Any, Any]) -> int:
     return common + longest
 
 
-def _is_numbers(value: Any) -> bool:  # noqa: ANN401 - as above
-    """Tell whether a column holds numbers, in lists or lists of lists, and no names."""
-    while isinstance(value, list | tuple) and value:
-        value = value[0]
-    return not isinstance(value, str | bytes | Mapping)
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether a column holds text, in lists or messages, and no numbers."""
+    while isinstance(value, list | tuple | Mapping) and value:
+        value = next(iter(value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, str | bytes)
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 - as above

@@ -23,7 +23,7 @@ from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_batches import Batches, Drawing, check_size, length_of, size_of
-from autobatch.probe.script_data import is_numbered
+from autobatch.probe.script_data import guesses, is_numbered
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.timing import FEWEST_TIMED
 from autobatch.request import ProbeRequest
@@ -52,6 +52,8 @@ class LoopProbe:
     loss: Any = None
     worst_case: bool = False
     _asked: set[str] = field(default_factory=set)
+    _guessed: bool = False
+    """Whether the longest batch is one by a guess."""
     _steps: int = 0
     _begun: tuple[int, int] = (0, 0)
     """Steps and batches before timing began."""
@@ -104,7 +106,7 @@ class LoopProbe:
     def _longest_first(self, loader: Any) -> Iterable[Any]:  # noqa: ANN401 - whatever a loop draws from
         if self.worst_case or size_of(loader) is None or not is_numbered(getattr(loader, "dataset", None)):
             return ()
-        self.worst_case = True
+        self.worst_case, self._guessed = True, guesses(loader.dataset)
         return self._longest(loader)
 
     def _longest(self, loader: Any) -> Iterator[Any]:  # noqa: ANN401 - a DataLoader and its batches
@@ -183,7 +185,7 @@ class LoopProbe:
             "spill": (found.device_peak_reserved_bytes or 0) > self.meter.total_bytes,
             "hopeless": False,
             "over_limit": (found.device_peak_used_bytes or 0) > limit,
-            "worst_case_unknown": not self.worst_case,
+            "worst_case_unknown": not self.worst_case or self._guessed,
             "shows_defaults": not self._asked >= self.request.configuration.keys(),
         }
         write_outcome(Path(self.request.folder), self.progress.phase, found, marks)

@@ -309,6 +309,18 @@ Trainer(model=model, args=arguments, train_dataset=rows, data_collator=pad).trai
     assert (len({size for size, _ in made(done)}) > 1) is unknown
 
 
+def test_a_longest_batch_that_is_a_guess_is_said(run):
+    listed = """
+rows = [{"text": "a" * i, "tokens": Samples()[i]["input_ids"]} for i in range(200)]
+arguments.remove_unused_columns = False
+collate = lambda samples: pad([{"input_ids": s["tokens"]} for s in samples])
+Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
+"""
+    done = run(TRAIN + listed)
+
+    assert done.outcome["flags"]["worst_case_unknown"] is True, done.log
+
+
 def test_arguments_changed_after_the_trainer_was_made_are_laid_over_too(run):
     late = """
 trainer = Trainer(model=model, args=arguments, train_dataset=Samples(), data_collator=pad)

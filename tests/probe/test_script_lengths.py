@@ -4,7 +4,7 @@ import torch
 from datasets import Dataset
 
 from autobatch.probe import script_lengths
-from autobatch.probe.script_lengths import lengths, size
+from autobatch.probe.script_lengths import is_guess, lengths, size
 
 
 def test_token_ids_and_labels_are_counted():
@@ -84,6 +84,22 @@ PROMPT = {"prompt": "a long question" * 9, "prompt_ids": [1] * 5}
 )
 def test_ids_of_any_name_are_counted_and_not_what_they_are_of(sample, expected):
     assert size(sample) == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("sample", "guess"),
+    [
+        ({"text": "a", "boxes": [[1, 2]]}, True),
+        ({"messages": [{"role": "user", "content": "hi"}], "sound": torch.ones(9)}, True),
+        ({"messages": [{"role": "user", "content": "hi"}], "label": 1, "title": "x", "none": None}, False),
+        ({"sound": torch.ones(9), "noise": [1.0]}, False),
+        ({"text": "a", "input_ids": [1], "boxes": [1]}, False),
+        ({"prompt": "a", "prompt_ids": [1], "completion_mask": [1]}, False),
+        (([1], "a"), False),
+    ],
+)
+def test_text_beside_numbers_is_a_guess(sample, guess):
+    assert is_guess(sample) is guess
 
 
 def test_the_longest_of_a_slow_set_is_sought_for_a_while(monkeypatch):

@@ -271,6 +271,12 @@ def test_samples_are_counted_as_they_are_drawn(run):
     assert found["samples_per_s"] * found["step_s"] == pytest.approx(3 * 4)
 
 
+def test_a_longest_batch_that_is_a_guess_is_said(run):
+    done = run(written("DataLoader([{'text': 'a', 'sound': [1.0]}] * 64, batch_size=size)"))
+
+    assert done.outcome["flags"]["worst_case_unknown"] is True
+
+
 def test_a_loop_may_take_the_longest_batch_to_pieces(run):
     loader = "DataLoader([{'x': 1}] * 64, batch_size=size)"
 
