@@ -138,7 +138,7 @@ def _of_ids(sample: Mapping[Any, Any]) -> int:
     common, longest = 0, 0
     for name, value in sample.items():
         words = set(str(name).lower().split("_"))
-        if "ids" not in words or words & _BESIDE_IDS or _is_text(value):
+        if "ids" not in words or words & _BESIDE_IDS or _is_number(value) or _is_text(value):
             continue
         if words & _ANSWERS:
             longest = max(longest, _elements(value))

@@ -80,6 +80,7 @@ PROMPT = {"prompt": "a long question" * 9, "prompt_ids": [1] * 5}
         ({"input_ids_chosen": [1] * 2, "input_ids_rejected": [], "attention_mask_chosen": [1] * 2}, 2),
         ({"query_ids": [1] * 2, "passage_ids": [[1, 2], [3, 4]], "query": "text"}, 6),
         ({"text": "eleven here", "ids": ["a", "b"], "label": 1}, 11 + 2 + 1),
+        ({"text": "eleven here", "ids": 7}, 11 + 1),
     ],
 )
 def test_ids_of_any_name_are_counted_and_not_what_they_are_of(sample, expected):
