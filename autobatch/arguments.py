@@ -116,3 +116,8 @@ def _loader(configuration: Mapping[str, s.Scalar]) -> dict[str, dict[str, Any]]:
         loader[s.WORKERS]["dataloader_persistent_workers"] = True
         loader[s.PREFETCH] = {s.PREFETCH: configuration[s.PREFETCH]}
     return loader
+
+
+def without_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that transformers and torch refuse without workers, at the values that they take."""
+    return {} if settings.get(s.WORKERS) != 0 else {s.PREFETCH: None, "dataloader_persistent_workers": False}

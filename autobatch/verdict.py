@@ -94,7 +94,7 @@ HINTS: Mapping[Kind, str] = {
 FLAGS: Mapping[str, str] = {
     "fails_alone": "It fails also without autobatch.",
     "fails_under_test": "By itself it does not fail.",
-    "worst_case_unknown": "It makes its batches itself: the longest is not known, memory is that of the batches seen.",
+    "worst_case_unknown": "How it makes its batches is unknown, and so is the longest: memory is that of those seen.",
     "shows_defaults": "The loop does not ask for every setting: of the others a default is shown, not the loop's own.",
 }
 """What else may be known of how a person's own script ran, in words."""

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autobatch.arguments import environment, renew
+from autobatch.arguments import environment, renew, without_workers
 from autobatch.errors import UsageError
 from autobatch.export import rivals
 
@@ -81,7 +81,7 @@ def lay_over(frozen: Frozen, training_args: T) -> T:
 
 def _complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Add what must be off beside the arguments, whatever a person's own say."""
-    return {**dict.fromkeys(_WAYS_TO_COMPILE), **rivals.without_workers(arguments), **arguments}
+    return {**dict.fromkeys(_WAYS_TO_COMPILE), **without_workers(arguments), **arguments}
 
 
 def _warn_of_rivals(training_args: object, laid: Mapping[str, Any]) -> None:

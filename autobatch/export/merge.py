@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from autobatch.arguments import without_workers
 from autobatch.errors import UsageError
 from autobatch.export import document, remarks
 from autobatch.export.document import Document, Entry
-from autobatch.export.rivals import without_workers
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _Edit = tuple[int, int, str]

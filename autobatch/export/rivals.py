@@ -1,11 +1,6 @@
-"""Keys beside the tuned ones that transformers refuses with them, or that work against them."""
+"""Keys beside the tuned ones that work against them."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-from autobatch.settings import PREFETCH, WORKERS
 
 _ON_GPU = "it was measured on a GPU"
 _IN_EVALUATION = "evaluation was measured in another precision"
@@ -24,8 +19,3 @@ COMMON = {
     "fp16_full_eval": _IN_EVALUATION,
 }
 """Key of transformers' -> what is to be said where it is set and is not tuned."""
-
-
-def without_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that transformers and torch refuse without workers, at the values that they take."""
-    return {} if settings.get(WORKERS) != 0 else {PREFETCH: None, "dataloader_persistent_workers": False}

@@ -27,8 +27,8 @@ from autobatch.probe.recorder import Recorder
 from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.schedule import parts
 from autobatch.probe.script_command import Command, parse
-from autobatch.probe.script_data import comes_as_it_comes, make_material
-from autobatch.probe.script_execute import QUIET, end_process, execute, its_own, lacks_memory, say_shortly
+from autobatch.probe.script_data import comes_as_it_comes, guesses, make_material
+from autobatch.probe.script_execute import QUIET, end_process, execute, from_script, its_own, lacks_memory, say_shortly
 from autobatch.probe.script_loop import LoopProbe
 from autobatch.probe.script_observe import observe, untold
 from autobatch.probe.script_patch import Overlay, install, keep_metric, under_test
@@ -93,10 +93,8 @@ def run(probe: ScriptProbe) -> None:
     try:
         execute(probe.command)
     except SystemExit as end:
-        _let_out(probe)
         if end.code not in (None, 0):
-            raise _ended_itself(end) from end
-    _let_out(probe)
+            raise _ended_itself(end, "before it trained") from end
     if not (Path(request.folder) / "outcome.json").exists():
         what = "The script ended, and never trained by transformers.Trainer in its own process."
         raise UsageError(
@@ -104,19 +102,23 @@ def run(probe: ScriptProbe) -> None:
         )
 
 
-def _ended_itself(end: SystemExit) -> UsageError:
+def _ended_itself(end: SystemExit, when: str) -> UsageError:
     """Say how a script ended itself: with a status, or, as Python has it, with status 1 and what it said."""
-    if isinstance(end.code, int):
-        what = f"The script ended itself with exit status {end.code} before it trained."
+    code = 0 if end.code is None else end.code
+    if isinstance(code, int):
+        what = f"The script ended itself with exit status {code} {when}."
         return UsageError(what, "Its last lines are in the probe's log; run it by itself.")
-    what = f"The script ended itself before it trained, and said: {str(end.code).rstrip('.')}."
+    what = f"The script ended itself {when}, and said: {str(code).rstrip('.')}."
     return UsageError(what, "Each probe runs it anew from its start: it has to bear what an earlier run left behind.")
 
 
-def _let_out(probe: ScriptProbe) -> None:
-    """Raise what a script's training raised, where the script kept it to itself."""
-    if probe.raised is not None:
-        raise probe.raised
+def _of_training(error: BaseException) -> BaseException:
+    """Return what is to be said of what ended a training, as if it had gone through the script."""
+    if not isinstance(error, SystemExit):
+        return from_script(error)
+    said = _ended_itself(error, "before it could be timed")
+    said.__cause__ = error
+    return said
 
 
 @dataclass
@@ -131,8 +133,6 @@ class ScriptProbe:
     """Folder that the script was started in, wherever it went since."""
     meter: Meter = field(init=False)
     session: Session | None = None
-    raised: Exception | None = None
-    """What the training raised, whether the script caught it or not."""
 
     def __post_init__(self) -> None:
         prepare_environment(self.request)  # which card is the first is read when the meter is opened
@@ -150,18 +150,13 @@ class ScriptProbe:
     def train(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
         """Measure a script's Trainer instead of training it to the end; the process ends here.
 
-        Raises:
-            Exception: whatever the training raised but for want of memory: a script that expects that would try
-                something else, which nobody asked to have measured.
-
+        Whatever the training raises ends it too: a script that catches that, or tidies up after it, would save the
+        probe's model in the place of a good one, or try something else, which nobody asked to have measured.
         """
         try:
             self._measure(trainer, original)
-        except Exception as error:
-            self.raised = error
-            if not lacks_memory(error):
-                raise
-            _failed(Path(self.request.folder), self.progress, error, self)
+        except BaseException as error:  # noqa: BLE001 - whatever ends a training is its outcome
+            _failed(Path(self.request.folder), self.progress, _of_training(error), self)
             end_process(FAILED)
 
     def _measure(self, trainer: Trainer, original: Callable[[Trainer], Any]) -> NoReturn:
@@ -182,7 +177,9 @@ class ScriptProbe:
                 trainer.repeat_longest([session.material.samples[i] for i in session.material.order.longest])
         startup["first_step"] = (session.recorder.first_step_end or entered) - entered
         found = measurements(session, startup)
-        self.end(found, {**flags(session, found), "worst_case_unknown": not ordered})
+        self.end(
+            found, {**flags(session, found), "worst_case_unknown": not ordered or guesses(session.material.samples)}
+        )
 
     def _session(self, trainer: Trainer, *, ordered: bool) -> Session:
         material = make_material(self.request, trainer)

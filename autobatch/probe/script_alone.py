@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def main(folder: str) -> None:
     """Run the script of `request.json` with nothing but its output redirected, for a few steps."""
     from transformers import TrainerCallback
 
-    from autobatch.probe.script_execute import QUIET, execute
+    from autobatch.probe.script_execute import QUIET, end_process, execute
     from autobatch.probe.script_observe import silence
     from autobatch.probe.script_patch import Overlay, elsewhere, install
     from autobatch.request import ProbeRequest
@@ -94,7 +95,11 @@ def main(folder: str) -> None:
     def train(trainer: Any, original: Any) -> None:  # noqa: ANN401 - a Trainer and its method
         silence(trainer)
         trainer.add_callback(Brief())
-        original(trainer)
+        try:
+            original(trainer)
+        except BaseException:  # noqa: BLE001 - the script would go on, and save what it has
+            traceback.print_exc()
+            end_process(1)
         os._exit(0)
 
     request = ProbeRequest.from_json((Path(folder) / "request.json").read_text(encoding="utf-8"))

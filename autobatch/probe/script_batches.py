@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from transformers.trainer_pt_utils import find_batch_size
 
@@ -23,6 +23,8 @@ class Drawing:
 
     accumulation: int
     """Batches to a step, if the loop does as it is told."""
+    in_a_pass: int | None = None
+    """Batches in a pass of the loader, where it has a length."""
     wait_s: float = 0.0
     total: int = 0
     _stepped: int = 0
@@ -75,9 +77,48 @@ class Drawing:
             UsageError: a step took other batches than it should.
 
         """
-        if taken not in (0, self.accumulation):
+        if taken not in (0, self.accumulation) and not self._short_at_an_end(taken):
             what = f"The loop takes {taken} batches to a step when {ACCUMULATION} is {self.accumulation}."
             raise UsageError(what, f'Have it take p.setting("{ACCUMULATION}", {taken}) batches to a step.')
+
+    def _short_at_an_end(self, taken: int) -> bool:
+        """Tell whether a step is short as the loop steps at the end of a pass: its last, or, still counting, the next.
+
+        A loop counts the batches that it is given, and compares them with the length that its loader has.
+        """
+        begun, length = self.total - taken, self.in_a_pass
+        if not length or not begun or taken > self.accumulation:
+            return False
+        is_last = self.total % length == 0 and begun % length % self.accumulation == 0
+        return is_last or (begun % length == 0 and self.total % self.accumulation == 0)
+
+
+@dataclass
+class Batches(Generic[T]):
+    """What a loop draws from in the place of its loader: as long as that, though it goes on and on."""
+
+    loader: Iterable[T]
+    draw: Callable[[], Iterator[T]]
+
+    def __iter__(self) -> Iterator[T]:
+        return self.draw()
+
+    def __len__(self) -> int:
+        """Return the loader's length.
+
+        Raises:
+            TypeError: it has none.
+
+        """
+        return len(self.loader)  # type: ignore[arg-type] # that it may have none is what is said
+
+
+def length_of(loader: object) -> int | None:
+    """Return the batches in a pass of a loader; None where it does not tell, as a DataLoader of a stream."""
+    try:
+        return len(loader)  # type: ignore[arg-type] # the same
+    except TypeError:
+        return None
 
 
 def check_size(loader: object, first: object, expected: int) -> None:

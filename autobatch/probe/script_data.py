@@ -17,7 +17,7 @@ from autobatch.probe.material import Material, arrange, evaluated
 from autobatch.probe.order import Cost
 from autobatch.probe.samples import Item
 from autobatch.probe.schedule import evaluates
-from autobatch.probe.script_lengths import Lengths, for_a_while, lengths
+from autobatch.probe.script_lengths import Lengths, for_a_while, is_guess, lengths
 from autobatch.probe.trainer import own_sampler
 from autobatch.request import ProbeRequest
 from autobatch.settings import EVAL_BATCH, SAMPLING
@@ -105,6 +105,11 @@ def indexable(dataset: Any, streamed: int = STREAMED) -> Any:  # noqa: ANN401 - 
     if dataset is None:
         return [None]
     return dataset if is_numbered(dataset) else list(for_a_while(islice(dataset, streamed)))
+
+
+def guesses(samples: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether the longest of numbered samples is a guess, by the first of them."""
+    return len(samples) > 0 and is_guess(samples[0])
 
 
 def is_numbered(dataset: Any) -> bool:  # noqa: ANN401 - as above

@@ -43,6 +43,14 @@ def its_own(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
+def from_script(error: BaseException) -> BaseException:
+    """Return an exception with the traceback that it would have once it had left the script that it was caught in."""
+    trace = error.__traceback__
+    while trace is not None and (caller := trace.tb_frame.f_back) is not None and caller.f_code is not execute.__code__:
+        trace = TracebackType(trace, caller, caller.f_lasti, caller.f_lineno)
+    return error.with_traceback(trace)
+
+
 def say_shortly(error: BaseException) -> None:
     """Give what a worker raised its own message back: torch's is the worker's whole traceback, which becomes a note."""
     caught = _OF_A_WORKER.match(said := str(error))

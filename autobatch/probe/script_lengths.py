@@ -15,6 +15,10 @@ from torch.utils.data import Dataset
 
 SCAN_S = 20.0
 """Time to look for the longest sample in a data set that makes its samples when asked; half the rest is enough then."""
+_ANSWERS = {"chosen", "rejected", "completion"}
+"""Words in the names of columns that TRL has for answers to the same prompt."""
+_BESIDE_IDS = {"type", "position"}
+"""Words in the names of columns that say something of every token: `token_type_ids`."""
 
 Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]
 T = TypeVar("T")
@@ -111,8 +115,43 @@ def size(sample: Any) -> tuple[int, int]:  # noqa: ANN401 - a sample of any kind
         return _elements(sample), 0
     source, labels = sample.get("input_ids"), sample.get("labels")
     if source is None:
-        return sum(_elements(value) for value in sample.values()), 0
+        return _of_ids(sample) or sum(_elements(value) for value in sample.values()), 0
     return _elements(source), 0 if _is_number(labels) else _elements(labels)
+
+
+def is_guess(sample: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether a sample's size says little: text beside numbers, of which nobody knows what a collator makes."""
+    if not isinstance(sample, Mapping) or sample.get("input_ids") is not None or _of_ids(sample):
+        return False
+    told = [
+        value for value in sample.values() if isinstance(value, str) or (not _is_number(value) and _elements(value))
+    ]
+    return len({_is_text(value) for value in told}) > 1
+
+
+def _of_ids(sample: Mapping[Any, Any]) -> int:
+    """Return the tokens in the columns of ids of any other name; 0 where there are none.
+
+    What is beside them, such as the text that they are of, is not trained on. Of answers to the same prompt each makes
+    a row of its own, padded as the longest.
+    """
+    common, longest = 0, 0
+    for name, value in sample.items():
+        words = set(str(name).lower().split("_"))
+        if "ids" not in words or words & _BESIDE_IDS or _is_number(value) or _is_text(value):
+            continue
+        if words & _ANSWERS:
+            longest = max(longest, _elements(value))
+        else:
+            common += _elements(value)
+    return common + longest
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Tell whether a column holds text, in lists or messages, and no numbers."""
+    while isinstance(value, list | tuple | Mapping) and value:
+        value = next(iter(value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, str | bytes)
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 - as above

@@ -22,8 +22,8 @@ from autobatch.probe.order import WORST_STEPS, Cost, longest_batch
 from autobatch.probe.outcome import Progress, write_outcome
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.schedule import parts
-from autobatch.probe.script_batches import Drawing, check_size, size_of
-from autobatch.probe.script_data import is_numbered
+from autobatch.probe.script_batches import Batches, Drawing, check_size, length_of, size_of
+from autobatch.probe.script_data import guesses, is_numbered
 from autobatch.probe.script_lengths import lengths
 from autobatch.probe.timing import FEWEST_TIMED
 from autobatch.request import ProbeRequest
@@ -52,6 +52,8 @@ class LoopProbe:
     loss: Any = None
     worst_case: bool = False
     _asked: set[str] = field(default_factory=set)
+    _guessed: bool = False
+    """Whether the longest batch is one by a guess."""
     _steps: int = 0
     _begun: tuple[int, int] = (0, 0)
     """Steps and batches before timing began."""
@@ -76,12 +78,16 @@ class LoopProbe:
         return value if default is None else type(default)(value)
 
     def batches(self, loader: Iterable[T]) -> Iterable[T]:
-        """Yield the longest batch first, for as long as the worst case takes, then the loader's, on and on.
+        """Return the longest batch first, for as long as the worst case takes, then the loader's, on and on.
 
         Raises:
             UsageError: the loop does not do as it is told, or has too few batches.
 
         """
+        self.drawing.in_a_pass = length_of(loader)
+        return Batches(loader, lambda: self._drawn(loader))
+
+    def _drawn(self, loader: Iterable[T]) -> Iterator[T]:
         for batch in self.drawing.counted(chain(self._longest_first(loader), self._checked(loader))):
             self.progress.beat()
             yield batch
@@ -100,7 +106,7 @@ class LoopProbe:
     def _longest_first(self, loader: Any) -> Iterable[Any]:  # noqa: ANN401 - whatever a loop draws from
         if self.worst_case or size_of(loader) is None or not is_numbered(getattr(loader, "dataset", None)):
             return ()
-        self.worst_case = True
+        self.worst_case, self._guessed = True, guesses(loader.dataset)
         return self._longest(loader)
 
     def _longest(self, loader: Any) -> Iterator[Any]:  # noqa: ANN401 - a DataLoader and its batches
@@ -110,6 +116,8 @@ class LoopProbe:
         chosen = longest_batch(source, target, Cost(1.0, 1.0), configuration.micro_batch)
         device = getattr(loader, "device", None)  # a loader that Accelerate has prepared
         for _ in range(WORST_STEPS * configuration.accumulation):
+            if self._steps >= WORST_STEPS:
+                return  # its steps were short, at the end of a pass: what is timed is not the worst case
             batch = loader.collate_fn([dataset[index] for index in chosen])
             yield batch if device is None else send_to_device(batch, device)
 
@@ -177,7 +185,7 @@ class LoopProbe:
             "spill": (found.device_peak_reserved_bytes or 0) > self.meter.total_bytes,
             "hopeless": False,
             "over_limit": (found.device_peak_used_bytes or 0) > limit,
-            "worst_case_unknown": not self.worst_case,
+            "worst_case_unknown": not self.worst_case or self._guessed,
             "shows_defaults": not self._asked >= self.request.configuration.keys(),
         }
         write_outcome(Path(self.request.folder), self.progress.phase, found, marks)

@@ -95,12 +95,13 @@ def observe(trainer: Any, session: Session, *, ordered: bool) -> None:  # noqa: 
 
 
 def silence(trainer: Any) -> None:  # noqa: ANN401 - the same
-    """Keep a script's callbacks from what they do at the end of an epoch or a training: a probe's is neither.
+    """Keep a script's callbacks from what they do at the end of an epoch or a training, or with what is logged.
 
-    They save what was trained, or tell their owner, and would put a few steps' model in the place of a good one.
+    They save what was trained, or tell their owner, and would put a few steps' model in the place of a good one. A
+    probe logs nothing but the library's summary of a training at its end.
     """
     for callback in trainer.callback_handler.callbacks:
-        callback.on_epoch_end = callback.on_train_end = _nothing
+        callback.on_epoch_end = callback.on_train_end = callback.on_log = _nothing
 
 
 def _nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it

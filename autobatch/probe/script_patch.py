@@ -11,7 +11,7 @@ import transformers
 from transformers import Trainer, TrainingArguments
 
 from autobatch import settings as s
-from autobatch.arguments import renew, training_arguments
+from autobatch.arguments import renew, training_arguments, without_workers
 from autobatch.probe.schedule import accumulation, most_steps
 from autobatch.probe.training import SILENT
 from autobatch.request import ProbeRequest
@@ -81,6 +81,7 @@ def under_test(request: ProbeRequest) -> dict[str, Any]:
     """Return the arguments of the configuration, as far as a probe goes."""
     kind = "cpu" if request.device == "cpu" else "cuda"
     chosen = training_arguments(request.configuration, kind, transformers.__version__)  # type: ignore[arg-type] # one of the two
+    chosen |= without_workers(chosen)  # the script's own may be of a loader with workers
     return {**chosen, s.ACCUMULATION: accumulation(request), **silent(Path(request.folder), most_steps(request))}
 
 

@@ -221,6 +221,64 @@ except Exception as error:
     assert done.outcome["error"]["type"] == kind
 
 
+@pytest.mark.parametrize(
+    ("raised", "kind"), [("ValueError('no such thing')", "ValueError"), ("KeyboardInterrupt", "KeyboardInterrupt")]
+)
+def test_nothing_of_the_script_runs_after_a_training_that_failed(run, raised, kind):
+    saving = f"""
+from transformers import TrainerCallback
+class Failing(Trainer):
+    def compute_loss(self, *_, **__):
+        raise {raised}
+
+trainer = Failing(model=model, args=arguments, train_dataset=Samples(), data_collator=pad)
+try:
+    trainer.train()
+except:
+    (HERE / "after.txt").write_text("reached")
+finally:
+    trainer.save_model(HERE / "best")
+"""
+    done = run(TRAIN + saving)
+
+    error = done.outcome["error"]
+    assert (done.status, error["type"]) == (1, kind)
+    assert error["traceback"].splitlines()[2].strip() == "trainer.train()"
+    assert "raise " + raised in error["traceback"]
+    assert done.outcome["flags"] == {"fails_alone": True}
+    assert not (done.folder / "after.txt").exists()
+    assert not (done.folder / "best").exists()
+
+
+def test_what_the_library_raised_for_a_script_is_followed_to_the_script(run):
+    done = run(TRAIN + "Trainer(model=model, args=arguments, train_dataset=[1, 2, 3]).train()\n")
+
+    assert "train.py" in done.outcome["error"]["traceback"].splitlines()[1]
+    assert done.outcome["flags"] == {"fails_alone": True}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("", "status 0 before it could be timed"), ("3", "exit status 3"), ("'no'", "said: no")]
+)
+def test_a_training_that_ends_the_script_is_said(run, code, said):
+    ending = f"""
+from transformers import TrainerCallback
+class End(TrainerCallback):
+    def on_step_end(self, *_, **__):
+        sys.exit({code})
+
+try:
+    Trainer(model=model, args=arguments, train_dataset=Samples(), data_collator=pad, callbacks=[End()]).train()
+finally:
+    (HERE / "after.txt").write_text("reached")
+"""
+    done = run(TRAIN + ending)
+
+    assert done.status == 1
+    assert said in done.outcome["error"]["message"]
+    assert not (done.folder / "after.txt").exists()
+
+
 def test_a_stream_is_measured(run):
     stream = """
 class Stream(torch.utils.data.IterableDataset):
@@ -249,6 +307,18 @@ Trainer(model=model, args=arguments, train_dataset=rows, data_collator=pad).trai
     assert done.outcome["status"] == "ok", done.log
     assert done.outcome["flags"]["worst_case_unknown"] is unknown
     assert (len({size for size, _ in made(done)}) > 1) is unknown
+
+
+def test_a_longest_batch_that_is_a_guess_is_said(run):
+    listed = """
+rows = [{"text": "a" * i, "tokens": Samples()[i]["input_ids"]} for i in range(200)]
+arguments.remove_unused_columns = False
+collate = lambda samples: pad([{"input_ids": s["tokens"]} for s in samples])
+Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
+"""
+    done = run(TRAIN + listed)
+
+    assert done.outcome["flags"]["worst_case_unknown"] is True, done.log
 
 
 def test_arguments_changed_after_the_trainer_was_made_are_laid_over_too(run):

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -35,6 +37,28 @@ def test_a_step_is_of_the_batches_drawn_since_the_one_before():
         drawing.check(fine)
     with pytest.raises(UsageError, match="takes 3 batches to a step when gradient_accumulation_steps is 2"):
         drawing.check(3)
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "length", "steps", "fine"),
+    [
+        (8, 12, (8, 4), True),  # ends with the loader
+        (8, 5, (5, 3), True),  # ended with the loader, and goes on counting
+        (8, 2, (2, 2), True),  # is given no more of a pass, and counts anew
+        (8, 12, (8, 3), False),
+        (8, 12, (8, 9), False),
+        (8, 2, (1, 1), False),  # does not accumulate
+        (4, 6, (3, 3), False),  # accumulates as it likes
+        (8, None, (8, 4), False),
+    ],
+)
+def test_a_step_may_be_short_at_the_end_of_a_pass(accumulation, length, steps, fine):
+    drawing = Drawing(accumulation, length)
+    batches = drawing.counted(range(100))
+    *_, taken = [[next(batches) for _ in range(n)] and drawing.step() for n in steps]
+
+    with nullcontext() if fine else pytest.raises(UsageError, match=f"takes {taken} batches to a step"):
+        drawing.check(taken)
 
 
 def test_a_loader_of_its_own_size_is_refused():

@@ -4,7 +4,7 @@ import torch
 from datasets import Dataset
 
 from autobatch.probe import script_lengths
-from autobatch.probe.script_lengths import lengths, size
+from autobatch.probe.script_lengths import is_guess, lengths, size
 
 
 def test_token_ids_and_labels_are_counted():
@@ -65,6 +65,42 @@ def test_a_longer_sample_is_larger_whatever_its_kind():
         ((torch.ones(2), 1), (torch.ones(3), 1)),
     ):
         assert size(short) < size(long)
+
+
+PROMPT = {"prompt": "a long question" * 9, "prompt_ids": [1] * 5}
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ({**PROMPT, "chosen": "yes", "chosen_ids": [1] * 2, "rejected": "no" * 40, "rejected_ids": [1] * 3}, 8),
+        ({**PROMPT, "chosen_ids": torch.ones(4), "rejected_ids": np.ones(3)}, 9),
+        ({**PROMPT, "completion_ids": [1] * 2, "KL_completion_ids": [1] * 4, "completion_token_type_ids": [0] * 7}, 9),
+        ({"chosen_ids": [1] * 2, "rejected_ids": [1] * 3, "margin": 0.5}, 3),
+        ({"input_ids_chosen": [1] * 2, "input_ids_rejected": [], "attention_mask_chosen": [1] * 2}, 2),
+        ({"query_ids": [1] * 2, "passage_ids": [[1, 2], [3, 4]], "query": "text"}, 6),
+        ({"text": "eleven here", "ids": ["a", "b"], "label": 1}, 11 + 2 + 1),
+        ({"text": "eleven here", "ids": 7}, 11 + 1),
+    ],
+)
+def test_ids_of_any_name_are_counted_and_not_what_they_are_of(sample, expected):
+    assert size(sample) == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("sample", "guess"),
+    [
+        ({"text": "a", "boxes": [[1, 2]]}, True),
+        ({"messages": [{"role": "user", "content": "hi"}], "sound": torch.ones(9)}, True),
+        ({"messages": [{"role": "user", "content": "hi"}], "label": 1, "title": "x", "none": None}, False),
+        ({"sound": torch.ones(9), "noise": [1.0]}, False),
+        ({"text": "a", "input_ids": [1], "boxes": [1]}, False),
+        ({"prompt": "a", "prompt_ids": [1], "completion_mask": [1]}, False),
+        (([1], "a"), False),
+    ],
+)
+def test_text_beside_numbers_is_a_guess(sample, guess):
+    assert is_guess(sample) is guess
 
 
 def test_the_longest_of_a_slow_set_is_sought_for_a_while(monkeypatch):

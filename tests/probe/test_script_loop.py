@@ -236,6 +236,29 @@ def test_a_batch_that_is_short_at_the_end_of_a_pass_is_left_out(loop):
     assert {len(next(batches)) for _ in range(12)} == {4}
 
 
+def test_batches_are_as_many_as_the_loader_has(loop):
+    probe = loop(per_device_train_batch_size=4)
+
+    assert len(probe.batches(DataLoader(range(10), batch_size=4))) == 3
+    with pytest.raises(TypeError):
+        len(probe.batches(iter(range(10))))
+    assert next(iter(probe.batches(x for x in range(10)))) == 0
+
+
+def test_a_loop_that_steps_at_the_end_of_its_loader_is_measured(run):
+    body = """
+        if number == len(loader) and number % steps:
+            p.step()
+"""
+    source = written("loader", body).replace(
+        "    for number", "    loader = DataLoader(range(12), batch_size=size)\n    for number"
+    )
+
+    done = run(source)
+
+    assert done.outcome["status"] == "ok", done.log
+
+
 def test_samples_are_counted_as_they_are_drawn(run):
     body = """
         if number > 4 and number % 3 == 0:
@@ -246,6 +269,12 @@ def test_samples_are_counted_as_they_are_drawn(run):
     found = run(written(body=body)).outcome["measurements"]
 
     assert found["samples_per_s"] * found["step_s"] == pytest.approx(3 * 4)
+
+
+def test_a_longest_batch_that_is_a_guess_is_said(run):
+    done = run(written("DataLoader([{'text': 'a', 'sound': [1.0]}] * 64, batch_size=size)"))
+
+    assert done.outcome["flags"]["worst_case_unknown"] is True
 
 
 def test_a_loop_may_take_the_longest_batch_to_pieces(run):

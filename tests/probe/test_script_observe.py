@@ -50,14 +50,18 @@ class Told(TrainerCallback):
     def on_train_end(self, *_, **__):
         self.of.append("training")
 
+    def on_log(self, *_, **__):
+        self.of.append("log")
 
-def test_a_callback_is_not_told_of_an_end_that_is_none():
+
+def test_a_callback_is_not_told_of_an_end_that_is_none_nor_of_its_summary():
     own = Told()
     handler = CallbackHandler([own], None, None, None, None)
 
     silence(SimpleNamespace(callback_handler=handler))
     for tell in (handler.on_step_end, handler.on_epoch_end, handler.on_train_end):
         tell(None, None, SimpleNamespace())
+    handler.on_log(None, None, SimpleNamespace(), {"train_loss": 1.0})
 
     assert own.of == ["step"]
 

@@ -28,7 +28,7 @@ class Own(TrainingArguments):
 def overlay(tmp_path):
     request = ProbeRequest(
         Workload(Model("script", "script", "causal")),
-        Configuration(gradient_accumulation_steps=2, gradient_checkpointing=True),
+        Configuration(gradient_accumulation_steps=2, gradient_checkpointing=True, dataloader_num_workers=0),
         Plan(),
         Limits(),
         "cpu",
@@ -67,6 +67,18 @@ def test_how_activations_are_computed_again_is_left_to_the_script(overlay, tmp_p
 
     assert arguments.activation_checkpointing
     assert arguments.activation_checkpointing_kwargs == {"use_reentrant": True}
+
+
+def test_without_workers_a_script_s_own_loader_of_workers_is_none(overlay, tmp_path):
+    own = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 8, "dataloader_persistent_workers": True}
+    arguments = TrainingArguments(output_dir=str(tmp_path), **own)
+
+    overlay.lay(arguments)
+    renew(arguments)
+
+    assert arguments.dataloader_num_workers == 0
+    assert arguments.dataloader_prefetch_factor is None
+    assert arguments.dataloader_persistent_workers is False
 
 
 @pytest.mark.parametrize("is_there", [True, False])
