@@ -19,5 +19,5 @@ def test_another_kind_keeps_its_hint_and_flags_survive():
     verdict = Verdict(Kind.OK, evidence={"exception": {"message": "x"}}, flags=("worst_case_unknown",))
 
     assert verdict.hint.startswith("It ran. ")
-    assert "longest is not known" in verdict.hint
+    assert "so is the longest" in verdict.hint
     assert Verdict.from_dict(verdict.to_dict()) == verdict
