@@ -112,9 +112,8 @@ def test_a_confirmation_for_which_the_time_was_short_leaves_the_probes_figures(s
     assert not chosen.confirmed
 
 
-@pytest.mark.parametrize(("again", "chosen", "confirmed"), [(9.7, 6, [6]), (12.0, 4, [6, 4])])
-def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(search, world, again, chosen, confirmed):
-    """Micro-batch 6 is measured as 10 samples/s; 4 as 9.7 at first, and later as `again`."""
+def rivals(world, again):
+    """Return throughputs of which micro-batch 6 has the best, and 4 the next at first, and `again` later."""
 
     def throughput(configuration):
         if configuration["gradient_checkpointing"] or configuration["precision"] != "bf16":
@@ -122,7 +121,14 @@ def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(sea
         before = [one.micro_batch for one, _ in world.tried[:-1]]
         return {6: 10.0, 4: again if 4 in before else 9.7}.get(configuration.micro_batch, 5.0)
 
-    world.throughput = throughput
+    return throughput
+
+
+@pytest.mark.parametrize(("again", "chosen", "confirmed"), [(9.7, 6, [6]), (12.0, 4, [6, 4])])
+def test_a_rival_is_probed_shortly_and_confirmed_only_where_it_proves_better(search, world, again, chosen, confirmed):
+    """Micro-batch 6 is measured as 10 samples/s; 4 as 9.7 at first, and later as `again`."""
+
+    world.throughput = rivals(world, again)
     result = search(sampler_name="grid", tie=0.0).run()
 
     last = world.tried[len(search().space.grid()) :]
@@ -143,13 +149,7 @@ def test_after_a_confirmation_that_refutes_what_is_best_by_one_probe_is_probed_b
         rate = 6.0 if configuration.micro_batch == 6 else verdict.measurements.samples_per_s
         return replace(verdict, measurements=replace(verdict.measurements, samples_per_s=rate))
 
-    def throughput(configuration):
-        if configuration["gradient_checkpointing"] or configuration["precision"] != "bf16":
-            return 5.0
-        before = [one.micro_batch for one, _ in world.tried[:-1]]
-        return {6: 10.0, 4: again if 4 in before else 9.7}.get(configuration.micro_batch, 5.0)
-
-    world.throughput = throughput
+    world.throughput = rivals(world, again)
     confirming(refuted)
     search(sampler_name="grid", tie=0.0).run()
 
