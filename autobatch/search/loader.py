@@ -91,14 +91,8 @@ class LoaderStage:
         return max((c for c in choices if c <= min(workers, self._most)), default=choices[0])
 
     def _probe(self, fact: Fact, workers: int) -> Fact:
-        asked = _with(fact, workers)
-        before = next((f for f in self.desk.facts if f.ok and f.stage == "loader" and f.configuration == asked), None)
-        if before is not None:
-            self._measured[workers] = before
-            return before
-        plan = Plan(max_seconds=min(longest_s(DEADLINE_S, self.desk.facts), self.budget.left_s))
         reason = f"{workers} worker{'s' * (workers != 1)} should be the fewest that keep the device busy"
-        seen = self.desk.probe(asked, plan, "loader", {attributes.WHY: reason})
+        seen = _probed(self.desk, self.budget, _with(fact, workers), reason)
         if seen.ok:
             self._measured[workers] = seen
         return seen
@@ -120,12 +114,20 @@ def faster_value(desk: Desk, budget: Budget, fact: Fact, name: str) -> Scalar:
     for value in desk.space.searched[name]:
         if value in measured or budget.left_s < 2 * typical_probe_s(desk.facts):
             continue
-        plan = Plan(max_seconds=min(longest_s(DEADLINE_S, desk.facts), budget.left_s))
-        why = {attributes.WHY: f"is it faster with {name}={value}?"}
-        seen = desk.probe(fact.configuration.replace({name: value}), plan, "loader", why)
+        asked = fact.configuration.replace({name: value})
+        seen = _probed(desk, budget, asked, f"is it faster with {name}={value}?")
         measured |= {value: seen.samples_per_s} if seen.ok else {}
     best = max(measured, key=lambda value: measured[value])
     return best if measured[best] > (1 + SLOWER) * measured[own] else own
+
+
+def _probed(desk: Desk, budget: Budget, asked: Configuration, reason: str) -> Fact:
+    """Return what an earlier run of the same command measured of a configuration, or what is measured now."""
+    before = next((f for f in desk.facts if f.ok and f.stage == "loader" and f.configuration == asked), None)
+    if before is not None:
+        return before
+    plan = Plan(max_seconds=min(longest_s(DEADLINE_S, desk.facts), budget.left_s))
+    return desk.probe(asked, plan, "loader", {attributes.WHY: reason})
 
 
 def _workers(fact: Fact) -> int:
