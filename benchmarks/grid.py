@@ -33,8 +33,8 @@ from autobatch.machine.gpus import list_gpus
 from benchmarks import processes
 from benchmarks.common import Deadline, Record
 from benchmarks.gpu_cards import cores_of
-from benchmarks.grid_pieces import HEADER, REST, Piece, best_of, cases_of, line, ok, row_of, trials_of
-from benchmarks.grid_rest import rest_of
+from benchmarks.grid_pieces import HEADER, Piece, best_of, cases_of, line, ok, row_of, trials_of
+from benchmarks.grid_rest import rest_of, shares_of
 from benchmarks.live import OVERTIME_S
 
 LEAST_S = 60.0
@@ -77,7 +77,7 @@ class Cards:
         began, budget_s, database = time.monotonic(), self._deadline.left_s - OVERTIME_S, self._database(piece)
         where = ["--device", device, "--db", database, "--json", "--quiet", "--budget", f"{budget_s:.0f}s"]
         words = ["-m", "autobatch", "search", *piece.options, *where]
-        if piece.part == REST:
+        if piece.is_rest:
             words = ["-m", "benchmarks.grid_rest", self._asked(piece, device, database, budget_s)]
         done = processes.run(words, budget_s + OVERTIME_S)
         piece.wall_s = time.monotonic() - began
@@ -126,6 +126,7 @@ def command() -> argparse.ArgumentParser:
     made.add_argument("--part-seconds", type=float, default=LEAST_S, help="no part of a grid is begun with less left")
     made.add_argument("--resume", type=Path, metavar="FILE", help="of --json, from a run of the same cases before")
     made.add_argument("--shared", action="store_true", help="cases of a model share their grid, the smaller card first")
+    made.add_argument("--rests", type=int, default=1, metavar="N", help="parts of a larger card's rest")
     made.add_argument("--databases", type=Path, metavar="DIR", help="where they are kept; without it they are not")
     made.add_argument("--json", type=Path)
     return made
@@ -146,7 +147,7 @@ class Whole:
     def smaller(self, case: Sequence[Piece]) -> list[Piece]:
         """Return the parts of the smaller card's grid that a case shares; none where it has its own."""
         same = (one[1:] for one in self.cases if one[0].model == case[0].model)
-        return next(same) if case[-1].part == REST else []
+        return next(same) if case[-1].is_rest else []
 
     def figures(self) -> dict[str, Any]:
         """Return what is kept: the rows, and what they are made of."""
@@ -162,7 +163,7 @@ class Whole:
     def run(self, cards: Cards) -> None:
         """Search, then search the grids, then compare: what is not done yet."""
         searches = [partial(cards.search, case[0], LEAST_S) for case in self.cases if not case[0].complete]
-        parts = [part for case in self.cases for part in case[1:] if not part.complete and part.part != REST]
+        parts = [part for case in self.cases for part in case[1:] if not (part.complete or part.is_rest)]
         cards.run([*searches, *(partial(cards.search, part, self.options.part_seconds) for part in parts)])
         cards.run([partial(cards.search, rest, LEAST_S) for rest in self._rests()])
         ended = [case for case in self.cases if all(one.complete for one in case) and not self._is_compared(case[0])]
@@ -170,11 +171,14 @@ class Whole:
 
     def _rests(self) -> list[Piece]:
         """Return the rests to be searched whose smaller card's grid is complete, and tell each what it is."""
-        cases = [case for case in self.cases if case[-1].part == REST and not case[-1].complete]
+        cases = [case for case in self.cases if case[-1].is_rest]
         ready = [case for case in cases if all(part.complete for part in self.smaller(case))]
         for case in ready:
-            case[-1].settings = rest_of(trials_of(self.smaller(case)))
-        return [case[-1] for case in ready]
+            rests = case[1:]
+            shares = shares_of(rest_of(trials_of(self.smaller(case))), len(rests))
+            for rest, share in zip(rests, shares, strict=True):
+                rest.settings = rest.settings or share
+        return [rest for _, *rests in ready for rest in rests if not rest.complete]
 
     def _is_compared(self, search: Piece) -> bool:
         return self.compared.get(search.case, {}).get("rel_difference") is not None

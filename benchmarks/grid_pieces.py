@@ -33,7 +33,7 @@ class Piece:
     request: dict[str, Any]
     """Of the job: as `autobatch.job.request.Job` has it."""
     part: str = ""
-    """`KEY=V,V` of a part of the grid, one after the other, or `REST`; empty: the search."""
+    """`KEY=V,V` of a part of the grid, one after the other, or `REST` and which share of it; empty: the search."""
     wall_s: float = 0.0
     answer: dict[str, Any] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -46,9 +46,14 @@ class Piece:
         return str(self.request["model"])
 
     @property
+    def is_rest(self) -> bool:
+        """Whether it is of what did not fit on a smaller card."""
+        return self.part.startswith(REST)
+
+    @property
     def name(self) -> str:
         """Its name in a file's."""
-        return "-".join((self.case.replace(":", "-"), re.sub("[=, ]", "-", self.part) or "search"))
+        return "-".join((self.case.replace(":", "-"), re.sub("[=, /]", "-", self.part) or "search"))
 
     @property
     def options(self) -> list[str]:
@@ -118,14 +123,19 @@ def _shares(split: str) -> list[str]:
 
 
 def cases_of(options: argparse.Namespace) -> list[list[Piece]]:
-    """Return the pieces of all cases; where cases share grids, a model's after its first are a search and a rest."""
+    """Return the pieces of all cases; where cases share grids, a model's after its first are a search and its rest."""
     cases: list[list[Piece]] = []
     for case in options.case:
         search, *grid = pieces_of(case, options)
-        rest = Piece(case, {**search.request, "sampler": "grid"}, REST)
         known = any(pieces[0].model == search.model for pieces in cases)
-        cases.append([search, rest] if options.shared and known else [search, *grid])
+        shares = _rests(search, options.rests) if options.shared and known else grid
+        cases.append([search, *shares])
     return cases
+
+
+def _rests(search: Piece, count: int) -> list[Piece]:
+    names = [REST] if count == 1 else [f"{REST} {share + 1}/{count}" for share in range(count)]
+    return [Piece(search.case, {**search.request, "sampler": "grid"}, name) for name in names]
 
 
 def trials_of(grid: Sequence[Piece]) -> list[dict[str, Any]]:

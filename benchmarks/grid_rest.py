@@ -31,6 +31,12 @@ def rest_of(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     return [fastest(probes)["settings"], *(trial["settings"] for trial in probes if trial["verdict"] not in RAN)]
 
 
+def shares_of(rest: Sequence[dict[str, Any]], count: int) -> list[list[dict[str, Any]]]:
+    """Return a rest in so many shares; each begins with the fastest, which cuts short what is far slower."""
+    again, *others = rest
+    return [[again, *others[share::count]] for share in range(count)]
+
+
 def taken_over(trials: Iterable[Trial]) -> list[Trial]:
     """Return the probes that a larger card need not make again."""
     return [trial for trial in probes_of(trials) if trial["verdict"] in RAN]

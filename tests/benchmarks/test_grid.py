@@ -226,11 +226,17 @@ def test_only_what_is_missing_is_run(pieces):
     assert begun == [("optim=adamw_8bit", grid.LEAST_S, "cuda:0")]
 
 
-@pytest.fixture
-def shared():
-    words = [*WORDS, "--case", "kobart:80GiB", "--case", "kobart", "--case", "tiny-t5", "--shared"]
+SHARED = [*WORDS, "--case", "kobart:80GiB", "--case", "kobart", "--case", "tiny-t5", "--shared"]
+
+
+def whole_of(words):
     options = grid.command().parse_args(words)
     return grid.Whole(options, cases_of(options))
+
+
+@pytest.fixture
+def shared():
+    return whole_of(SHARED)
 
 
 def test_cards_of_a_model_share_its_grid(shared):
@@ -282,6 +288,39 @@ def test_the_larger_card_is_asked_for_what_did_not_fit_and_counts_the_other_prob
     again = grid.Whole(shared.options, cases_of(shared.options))
     again.take_up(json.loads(json.dumps(shared.figures())))
     assert again.rows()[1] == row
+
+
+def test_the_rest_is_shared_out_among_cards():
+    whole = whole_of([*SHARED, "--rests", "2"])
+    whole.cases[2:] = []
+    small, (search, *rests) = whole.cases
+    assert [rest.part for rest in rests] == ["rest 1/2", "rest 2/2"]
+    assert rests[0].name == "kobart-80GiB-rest-1-2"
+    for piece in (small[0], search):
+        answered(piece, 500.0, probe_s=[5.0])
+    for part in small[1:]:
+        answered(part, 500.0, probe_s=[9.0])
+        part.trials += [probe(1.0, verdict="cuda_oom_train", precision=one) for one in ("bf16", "fp16")]
+    begun = []
+
+    class Idle:
+        def run(self, work):
+            for call in work:
+                call("cuda:0")
+
+        def search(self, piece, *_):
+            begun.append((piece.part, [one.get("precision") for one in piece.settings]))
+            answered(piece, 600.0, probe_s=[])
+            piece.trials += [probe(10.0, **one) for one in piece.settings]
+
+        def compare(self, *_):
+            return {"rel_difference": 0.0}
+
+    whole.run(Idle())
+
+    assert begun == [("rest 1/2", [None, "bf16", "bf16"]), ("rest 2/2", [None, "fp16", "fp16"])]
+    row = whole.rows()[1]
+    assert (row["grid_probes"], row["taken_over"]) == (6, 2)
 
 
 def test_the_rest_of_a_grid_waits_for_the_smaller_cards(shared):

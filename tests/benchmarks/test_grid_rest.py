@@ -4,7 +4,7 @@ import json
 
 from autobatch.job.request import Job
 from benchmarks import grid_rest
-from benchmarks.grid_rest import rest_of, taken_over
+from benchmarks.grid_rest import rest_of, shares_of, taken_over
 
 FAST = {"stage": "search", "verdict": "ok", "samples_per_s": 9.0, "settings": {"per_device_train_batch_size": 4}}
 SLOW = {"stage": "search", "verdict": "ok", "samples_per_s": 3.0, "settings": {"per_device_train_batch_size": 1}}
@@ -16,6 +16,12 @@ AFTER = {"stage": "confirm", "verdict": "ok", "samples_per_s": 10.0, "settings":
 
 def test_a_larger_card_is_asked_for_the_fastest_and_what_did_not_fit():
     assert rest_of([AFTER, OVER, SLOW, FAST, CUT, NEAR]) == [{"per_device_train_batch_size": n} for n in (4, 8, 16)]
+
+
+def test_every_share_of_a_rest_begins_with_the_fastest():
+    fast, *others = ({"per_device_train_batch_size": n} for n in (4, 8, 16, 32))
+    assert shares_of([fast, *others], 2) == [[fast, others[0], others[2]], [fast, others[1]]]
+    assert shares_of([fast, *others], 1) == [[fast, *others]]
 
 
 def test_what_ran_is_taken_over():
