@@ -20,6 +20,8 @@ from autobatch.probe.utilization import mfu
 from autobatch.verdict import Measurements
 
 Figures = dict[str, float | int | None]
+SAME_SHARE = 0.01
+"""Peaks of allocated memory that differ by no more are of the same micro-batch."""
 
 
 def worker_bytes() -> int | None:
@@ -78,10 +80,11 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
         last: peak since then, of typical steps and what followed.
 
     """
-    peaks = [peak for peak in (conductor.train_peak, conductor.eval_peak, last) if peak is not None]
     train, evaluation = conductor.train_peak, conductor.eval_peak
+    after = last
     if train is not None and conductor.parts.times:
-        train = max(train, last, key=lambda peak: peak.used)
+        train = after = training_peak(train, last)
+    peaks = [peak for peak in (train, evaluation, after) if peak is not None]
     return {
         "device_peak_used_bytes": max(peak.used for peak in peaks),
         "device_peak_allocated_bytes": max(peak.allocated or 0 for peak in peaks) or None,
@@ -91,6 +94,26 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
         "train_device_peak_used_bytes": train.used if train else None,
         "eval_device_peak_used_bytes": evaluation.used if evaluation else None,
     }
+
+
+def training_peak(worst: Peak, last: Peak) -> Peak:
+    """Return the peak of training from that of the worst case and that of the steps after it.
+
+    Where both allocated the same, they met the same longest micro-batch, and what one reserved beyond the other lies
+    between its blocks: few trainings lay them out so, and the allocator gives it back before it fails. Else the higher.
+    """
+    if not _same_batch(worst, last):
+        return max(worst, last, key=lambda peak: peak.used)
+    lower = min(worst, last, key=lambda peak: peak.reserved or 0)
+    # the context grows by what later kernels load
+    grown = (last.context or 0) - (lower.context or 0)
+    return replace(lower, used=lower.used + grown, context=last.context, retries=last.retries)
+
+
+def _same_batch(worst: Peak, last: Peak) -> bool:
+    if worst.allocated is None or last.allocated is None:
+        return False
+    return abs(worst.allocated - last.allocated) <= SAME_SHARE * worst.allocated
 
 
 def evaluation_speed(session: Session) -> Figures:

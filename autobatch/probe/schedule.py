@@ -17,7 +17,7 @@ TIMED_SECONDS = {"probe": (1.0, 2.0), "confirm": (15.0, 20.0)}
 seen both."""
 TOLERANCE = 0.05
 """95 % interval of a micro-step, as a share of it, wider than which a confirmation goes on for longer ..."""
-PATIENCE_S, PATIENCE_SHARE = 60.0, 0.3
+PATIENCE_S, PATIENCE_SHARE = 60.0, 0.6
 """... up to so many seconds, and this share of the probe's time."""
 TIMED_MICRO_STEPS = {"probe": 96, "confirm": 4096}
 """Typical micro-steps at most."""

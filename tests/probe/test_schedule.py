@@ -50,7 +50,8 @@ def test_only_a_confirmation_with_time_goes_on_where_the_machine_is_unsteady(ask
     assert enough("probe", 2.0)
     assert not enough("confirm", 50.0, max_seconds=300.0)
     assert enough("confirm", 60.0, max_seconds=300.0)
-    assert enough("confirm", 20.0, max_seconds=60.0)
+    assert not enough("confirm", 30.0, max_seconds=60.0)
+    assert enough("confirm", 36.0, max_seconds=60.0)
 
 
 @pytest.mark.parametrize(
