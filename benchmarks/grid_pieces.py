@@ -96,8 +96,10 @@ class Piece:
 
     @property
     def complete(self) -> bool:
-        """Whether it ended by itself."""
-        return self.chosen is not None and not self.answer["interrupted"] and "budget" not in self.answer["stopped"]
+        """Whether it ended by itself; a part of a grid may be one in which nothing fits."""
+        if not self.answer or "error" in self.answer or (self.chosen is None and not self.part):
+            return False
+        return not self.answer["interrupted"] and "budget" not in self.answer["stopped"]
 
 
 def pieces_of(case: str, options: argparse.Namespace) -> list[Piece]:

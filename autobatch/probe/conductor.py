@@ -47,6 +47,7 @@ class Parts:
         rule: when timing ends.
         deadline: `time.monotonic()` at which timing ends in any case.
         hopeless_micro_s: micro-step beyond which the configuration is not worth more time; None for no such.
+        safe_share: of the device's memory; where evaluation takes more, nothing is timed. None: it is all the same.
 
     """
 
@@ -59,6 +60,7 @@ class Parts:
     rule: Rule
     deadline: float
     hopeless_micro_s: float | None = None
+    safe_share: float | None = None
 
 
 @dataclass
@@ -88,7 +90,14 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
     @property
     def finds_peak_again(self) -> bool:
         """Whether the longest micro-batch must be tried once more."""
-        return self.parts.ends_longest and not self.hopeless
+        return self.parts.ends_longest and not (self.hopeless or self.evaluates_too_large)
+
+    @property
+    def evaluates_too_large(self) -> bool:
+        """Whether evaluation took more memory than is safe, where that ends the probe."""
+        if self.parts.safe_share is None or self.eval_peak is None:
+            return False
+        return self.eval_peak.used > self.parts.safe_share * self.meter.total_bytes
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - as the library calls it
         """Begin the worst case."""
@@ -209,7 +218,10 @@ class Conductor(TrainerCallback):  # type: ignore[misc] # transformers is not ty
             return
         self.eval_peak = self.meter.peak()
         self.meter.part_over()
-        self._begin_typical(control)
+        if self.evaluates_too_large:
+            control.should_training_stop = True
+        else:
+            self._begin_typical(control)
 
     def _read_card(self) -> None:
         if self._looked - self._asked >= CARD_EVERY_S:

@@ -78,6 +78,7 @@ def parts(request: ProbeRequest, started: float) -> Parts:
         rule=_rule(plan),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),
+        safe_share=request.limits.device_fraction if plan.purpose == "confirm" else None,
     )
 
 

@@ -208,7 +208,8 @@ def _check_steps(session: Session, steps: int) -> None:
 
     """
     conductor = session.conductor
-    timed = not conductor.parts.times or session.recorder.estimate() is not None
+    ended = not conductor.parts.times or conductor.evaluates_too_large
+    timed = ended or session.recorder.estimate() is not None
     if conductor.train_peak is not None and timed:
         return
     what = f"The script ended its training after {steps} {'step' if steps == 1 else 'steps'}, before it could be timed."

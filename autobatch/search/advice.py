@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from autobatch.request import Limits
 from autobatch.search.facts import GIB, Fact, device_limit, too_large
 from autobatch.search.structured import StructuredSampler
-from autobatch.settings import CHECKPOINTING, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
+from autobatch.settings import CHECKPOINTING, EVAL_BATCH, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
 from autobatch.verdict import Kind
 
 _NOTHING = "Nothing was measured to its end: the same command again goes on with this study."
@@ -26,16 +26,24 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     short = [fact for fact in measured if too_large(fact, space, limits) or fact.verdict.kind is Kind.CUDA_OOM_EVAL]
     other = next((fact.verdict.hint for fact in facts if not fact.ok and fact not in short), None)
     limit = device_limit(limits)
+    evaluation = next((_of_evaluation(fact) for fact in facts if fact.eval_to_blame), None)
     if not isinstance(sampler, StructuredSampler) or limit is None:
-        return other or _MORE.format(place=_place(limits))
+        return other or evaluation or _MORE.format(place=_place(limits))
     configuration, needs = sampler.needs_bytes(measured)
     if not short or needs <= limit:
-        evaluation = next((fact.verdict.hint for fact in facts if fact.verdict.kind is Kind.CUDA_OOM_EVAL), _NOTHING)
-        return other or evaluation
+        return other or evaluation or _NOTHING
     place = _place(limits)
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
         f"on this {place}. It takes a larger {place}, shorter samples, or --search quantization --search method."
+    )
+
+
+def _of_evaluation(fact: Fact) -> str:
+    peak, size = fact.verdict.measurements.eval_device_peak_used_bytes, fact.configuration[EVAL_BATCH]
+    needs = f"needs {peak / GIB:.1f} GiB" if peak else "does not fit"
+    return (
+        f"Training fits, but evaluation {needs} at {EVAL_BATCH} {size}. --fix a smaller one, or --search {EVAL_BATCH}."
     )
 
 

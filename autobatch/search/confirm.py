@@ -12,6 +12,7 @@ from autobatch import attributes
 from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
+from autobatch.search.eval_memory import too_large_alike
 from autobatch.search.facts import ACCIDENTS, HOST_MEMORY, Fact, too_large
 from autobatch.search.judge import Core, Judge, drift, failed, latest, preferred
 from autobatch.search.samplers import core
@@ -55,7 +56,10 @@ class Confirmation:
     """Confirmations of earlier runs."""
 
     def run(self) -> Core | None:
-        """Return the chosen configuration's key; None where nothing is safe, or `broken`."""
+        """Return the chosen configuration's key; None where nothing is safe, or `broken`.
+
+        And where the first stage should go on without what evaluates like a finalist that was too large.
+        """
         self._start = len(self._confirmed())
         for _ in range(LARGEST_ROUNDS):
             finalist, reason = self._to_confirm()
@@ -66,6 +70,8 @@ class Confirmation:
                 self._probe(finalist, "probe", "compare", "probes once more what is best by a single probe")
             elif finalist is not None:
                 self._confirm(finalist, reason)
+                if self._rules_out_others():
+                    return None
             elif not self._compare():
                 break
         return None if self.broken else self.chosen()
@@ -78,6 +84,12 @@ class Confirmation:
         odd = not any(kind in SETTINGS_FAULT | ACCIDENTS | {Kind.OK} for kind in last)
         return str(last[-1]) if odd and len(last) == LARGEST_ODD_FAILURES and Kind.OK not in ended else ""
 
+    def _rules_out_others(self) -> bool:
+        """Tell whether evaluation was too large for more than what was confirmed last, and nothing is confirmed."""
+        if any(fact.ok for fact in self._confirmed()):
+            return False
+        return bool(too_large_alike(self._confirmed()[-1:], self.desk.space))
+
     def _smaller(self) -> Configuration | None:
         """Return the next smaller micro-batch of a finalist that was too large, unless another is about as fast."""
         over, self._too_large = self._too_large, None
@@ -88,7 +100,7 @@ class Confirmation:
         if max(self.judge.scores(facts).values(), default=0.0) >= (1 - LEAST_LOSS) * lost:
             return None
         same = [c for c in self.candidates if c.arm == over.configuration.arm]
-        known = failed(facts) | self._settled()
+        known = failed(facts, self.desk.space) | self._settled()
         below = [c for c in same if c.micro_batch < over.configuration.micro_batch and core(c) not in known]
         return max(below, key=lambda c: c.micro_batch, default=None)
 

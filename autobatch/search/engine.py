@@ -179,7 +179,7 @@ class Search:
     def _judge(self) -> Judge:
         if isinstance(self._sampler, StructuredSampler):
             return self._sampler
-        return PlainJudge(frozenset(core(one) for one in self._allowed))
+        return PlainJudge(self.space, frozenset(core(one) for one in self._allowed))
 
     def _scores(self) -> Mapping[Core, float]:
         return rates(self._desk.facts) if self.phase == "inference" else self._judge().scores(self._desk.facts)

@@ -13,7 +13,7 @@ from autobatch.request import Plan
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
-from autobatch.search.judge import Core
+from autobatch.search.judge import Core, failed
 from autobatch.search.samplers import CandidateSampler, Decision, core, holding
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
 from autobatch.verdict import Kind
@@ -148,7 +148,9 @@ class FirstStage:
         return {core(fact.configuration): fact for fact in self.desk.facts}
 
     def _plan(self) -> Plan:
-        best = max((fact.samples_per_s for fact in self.desk.facts), default=0.0)
+        unsafe = failed(self.desk.facts, self.desk.space)
+        safe = (fact for fact in self.desk.facts if core(fact.configuration) not in unsafe)
+        best = max((fact.samples_per_s for fact in safe), default=0.0)
         # where nothing has run yet, the machine may be a slow one: a large budget then buys long probes
         first_s = max(DEADLINE_S, FIRST_SHARE * self.budget.total_s)
         may_s = longest_s(DEADLINE_S, self.desk.facts) if best else first_s

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from autobatch.search.eval_memory import likeness, too_large_alike
 from autobatch.search.facts import ACCIDENTS, DEVICE_MEMORY, Fact, training_bytes
 from autobatch.search.samplers import core
-from autobatch.settings import EVAL_BATCH, WORKERS, Scalar
+from autobatch.settings import EVAL_BATCH, WORKERS, Scalar, SearchSpace
 
 Core = tuple[Scalar, ...]
 NOISE = 0.02
@@ -39,15 +40,17 @@ class PlainJudge:
     """Believes the figures: the mean of what was measured of a configuration.
 
     Attributes:
+        space: that is searched.
         allowed: what may be chosen and confirmed: nothing that is held back; None for everything.
 
     """
 
+    space: SearchSpace
     allowed: frozenset[Core] | None = None
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the mean throughput of every configuration that never failed."""
-        unsafe, apart = failed(facts), drift(facts, lambda fact: fact.samples_per_s if fact.ok else None)
+        unsafe, apart = failed(facts, self.space), drift(facts, lambda fact: fact.samples_per_s if fact.ok else None)
         found: dict[Core, list[float]] = defaultdict(list)
         for fact in facts:
             key = core(fact.configuration)
@@ -94,10 +97,10 @@ def drift(
     return told / weight
 
 
-def failed(facts: Sequence[Fact]) -> frozenset[Core]:
+def failed(facts: Sequence[Fact], space: SearchSpace) -> frozenset[Core]:
     """Return what ran out of device memory in training, or too near to it, and what needs more than that.
 
-    And what failed when confirmed last.
+    And what failed when confirmed last, or evaluates like what was too large then.
     """
     over = (fact for fact in facts if fact.verdict.kind in DEVICE_MEMORY and not fact.eval_to_blame)
     least: dict[tuple[Scalar, ...], float] = {}
@@ -107,7 +110,9 @@ def failed(facts: Sequence[Fact]) -> frozenset[Core]:
             least[arm] = min(least.get(arm, math.inf), fact.configuration.micro_batch)
     tried = [fact.configuration for fact in facts]
     too_large = {core(c) for c in tried if c.micro_batch >= least.get(c.arm, math.inf)}
-    return frozenset(too_large | _refuted(facts))
+    alike = too_large_alike(facts, space)
+    evaluates_too_large = {core(c) for c in tried if alike and likeness(c) in alike}
+    return frozenset(too_large | evaluates_too_large | _refuted(facts))
 
 
 def _refuted(facts: Sequence[Fact]) -> set[Core]:

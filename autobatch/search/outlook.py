@@ -18,6 +18,7 @@ from autobatch.search import normal, prior
 from autobatch.search.budget import FIRST_GUESS_S
 from autobatch.search.deviation import Deviation, kin_of
 from autobatch.search.earlier import learned
+from autobatch.search.eval_memory import likeness, too_large_alike
 from autobatch.search.facts import Fact, device_limit, too_large
 from autobatch.search.judge import Core
 from autobatch.search.observing import below_a_step, table, tells
@@ -97,6 +98,7 @@ class Outlook:
     def _learn(self, facts: Sequence[Fact]) -> None:
         known = [fact for fact in facts if core(fact.configuration) in self._index and tells(fact)]
         self._mark(known)
+        self._rule_out(facts)
         seen = self._observations(known)
         self._posterior.update(seen)
         stepped = below_a_step(seen, self._memory_of(seen))
@@ -140,6 +142,13 @@ class Outlook:
         self._fails[[index for index in odd if not self._repeats[index]]] = True
         self._fits &= ~self._fails
         self.arm_is_measured = np.isin(self.arm, self.arm[self.tried])
+
+    def _rule_out(self, facts: Sequence[Fact]) -> None:
+        """Let everything fail that evaluates like what was too large to evaluate."""
+        alike = too_large_alike(facts, self._space)
+        if alike:
+            self._fails |= np.array([likeness(candidate) in alike for candidate in self._candidates])
+            self._fits &= ~self._fails
 
     def _observations(self, facts: Sequence[Fact]) -> Observations:
         groups: dict[int, list[Fact]] = defaultdict(list)

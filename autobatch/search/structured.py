@@ -77,7 +77,7 @@ class StructuredSampler(CandidateSampler):
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
         """Return the expected throughput of every configuration that ran and never failed."""
         self._outlook.learn(facts)
-        unsafe = failed(facts)
+        unsafe = failed(facts, self._space)
         ran = {core(f.configuration) for f in facts if f.ok and f.samples_per_s} - unsafe
         scores = np.exp(self._outlook.mean)
         return {core(c): float(scores[i]) for i, c in enumerate(self._candidates) if core(c) in ran}

@@ -126,6 +126,15 @@ def test_a_choice_that_is_faster_than_the_grids_is_as_good(pieces):
     assert ok(row_of(search, parts, {"rel_difference": 0.05}))
 
 
+def test_a_part_in_which_nothing_fits_is_complete_too(pieces):
+    search, one, other = pieces
+    nothing = {"chosen": None, "interrupted": False, "stopped": "every configuration has been tried"}
+    for piece in (search, one):
+        piece.answer = dict(nothing)
+    other.answer = {"error": "it broke"}
+    assert [piece.complete for piece in pieces] == [False, True, False]
+
+
 def test_what_did_not_run_is_said(pieces):
     search, *parts = pieces
     row = row_of(search, parts, None)

@@ -247,6 +247,16 @@ def test_a_peak_above_the_limit_is_flagged(workload, probe):
     assert probe(workload("bart"), short(), Limits(device_bytes=2**20))["flags"]["over_limit"]
 
 
+def test_a_confirmation_whose_evaluation_is_above_the_limit_ends_there(workload, probe):
+    outcome = probe(workload("bart"), short(purpose="confirm"), Limits(device_bytes=2**20))
+
+    assert (outcome["status"], outcome["phase"]) == ("ok", "eval")
+    assert outcome["flags"]["over_limit"]
+    found = Measurements.from_dict(outcome["measurements"])
+    assert found.eval_device_peak_used_bytes > 2**20
+    assert (found.step_s, found.steps_timed) == (None, None)
+
+
 def test_a_slow_data_set_starves_the_device(tmp_path, workload, probe, monkeypatch):
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps({"text": f"a few words {i}", "summary": "few"}) + "\n" for i in range(40)))

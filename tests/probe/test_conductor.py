@@ -8,6 +8,7 @@ import pytest
 from transformers import TrainerControl
 
 from autobatch.probe.conductor import Conductor, Parts
+from autobatch.probe.device import Peak
 from autobatch.probe.order import WORST_STEPS
 from autobatch.probe.timing import Estimate, Rule
 
@@ -88,6 +89,20 @@ def test_an_evaluation_that_a_script_asks_for_is_not_the_probes(conducted):
     evaluate()
     evaluate()
     assert (told, len(conductor.eval_batches)) == (["peak", "peak"], 1)
+
+
+@pytest.mark.parametrize(("safe_share", "used", "ends"), [(0.8, 90, True), (0.8, 70, False), (None, 90, False)])
+def test_where_evaluation_takes_more_memory_than_is_safe_nothing_is_timed(conducted, safe_share, used, ends):
+    conductor, _ = conducted()
+    conductor.parts = replace(conductor.parts, evaluates=True, ends_longest=True, safe_share=safe_share)
+    conductor.meter = SimpleNamespace(total_bytes=100, peak=lambda: Peak(used), part_over=lambda: None)
+    conductor.progress.phase = "eval"
+
+    control = TrainerControl()
+    conductor.on_evaluate(None, None, control)
+
+    assert control.should_training_stop is ends
+    assert conductor.finds_peak_again is not ends
 
 
 @pytest.mark.parametrize(("step", "begins"), [(WORST_STEPS - 1, False), (WORST_STEPS, True)])

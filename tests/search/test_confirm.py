@@ -68,6 +68,37 @@ def test_a_confirmation_whose_training_is_too_large_goes_on_to_the_next_smaller_
     assert chosen.configuration.micro_batch == max(below)
 
 
+@pytest.mark.parametrize("sampler", ["structured", "grid"])
+def test_what_evaluates_like_a_finalist_that_was_too_large_is_not_confirmed_either(search, world, confirming, sampler):
+    """In fp32, which is slower, evaluation fits; the eval batch is held."""
+    confirming(lambda c, verdict: over(world, c, 30.0) if c["precision"] == "bf16" else verdict)
+
+    result = search(sampler_name=sampler).run()
+
+    confirmed = [c["precision"] for c, purpose in world.tried if purpose == "confirm"]
+    assert confirmed == ["bf16", "fp32"]
+    assert result.chosen.confirmed
+    assert result.chosen.configuration["precision"] == "fp32"
+    assert result.runner_up is None or result.runner_up.configuration["precision"] == "fp32"
+
+
+def test_the_best_of_what_is_left_is_searched_for_then(search, world, confirming):
+    confirming(lambda c, verdict: over(world, c, 30.0) if c["precision"] == "bf16" else verdict)
+
+    chosen = search().run().chosen.configuration
+
+    left = [c for c in search().space.grid() if c["precision"] == "fp32"]
+    assert world.throughput(chosen) >= 0.97 * max(map(world.throughput, left))
+
+
+@pytest.mark.parametrize("sampler", ["structured", "grid"])
+def test_where_nothing_evaluates_the_advice_says_so(search, world, confirming, sampler):
+    confirming(lambda c, _: over(world, c, 30.0))
+    result = search(sampler_name=sampler).run()
+    assert result.chosen is None
+    assert "evaluation needs 30.0 GiB at per_device_eval_batch_size 8" in result.advice
+
+
 def broken_in_confirmation(world, monkeypatch, kind, broken=lambda configuration: True):  # noqa: ARG005 - all of them
     run = type(world).run
 
