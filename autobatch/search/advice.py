@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from optuna.samplers import BaseSampler
 
 from autobatch.request import Limits
-from autobatch.search.facts import GIB, Fact, device_limit, too_large
+from autobatch.search.facts import FEASIBLE, GIB, Fact, device_limit, too_large
 from autobatch.search.structured import StructuredSampler
 from autobatch.settings import CHECKPOINTING, EVAL_BATCH, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
 from autobatch.verdict import Kind
@@ -24,7 +24,8 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
         return "Nothing was measured: the same command again goes on with this study."
     measured = [fact for fact in facts if fact.verdict.kind not in _BESIDE]
     short = [fact for fact in measured if too_large(fact, space, limits) or fact.verdict.kind is Kind.CUDA_OOM_EVAL]
-    other = next((fact.verdict.hint for fact in facts if not fact.ok and fact not in short), None)
+    failed = [fact for fact in facts if fact.verdict.kind not in FEASIBLE]
+    other = next((fact.verdict.hint for fact in failed if fact not in short), None)
     limit = device_limit(limits)
     evaluation = next((_of_evaluation(fact) for fact in facts if fact.eval_to_blame), None)
     if not isinstance(sampler, StructuredSampler) or limit is None:
