@@ -20,7 +20,7 @@ from autobatch.search.budget import Budget, Clock
 from autobatch.search.choice import Choice, choose
 from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
-from autobatch.search.first_stage import FirstStage, initial_settings
+from autobatch.search.first_stage import FirstStage, initial_settings, outdated
 from autobatch.search.inference import InferencePhase, fastest, rates
 from autobatch.search.judge import Core, Judge, PlainJudge
 from autobatch.search.prior import PaceOf, Predict
@@ -138,6 +138,8 @@ class Search:
             return chosen
         while True:
             before = self._confirmations()
+            for fact in outdated(self._desk.facts, self.space):
+                self._desk.facts.remove(fact)  # it is tried again
             chosen = self._round(first)
             # what all finalists turned out to need too much of, others that were not worth a probe may need less of
             if chosen is not None or self._confirmations() == before or self._broken():

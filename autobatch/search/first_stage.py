@@ -35,6 +35,14 @@ FIRST_SHARE = 0.25
 """Of the budget: what a probe may take at most before any has run."""
 
 
+def outdated(facts: Sequence[Fact], space: SearchSpace) -> list[Fact]:
+    """Return probes that were cut short beside one that proved unsafe since, and would not be beside what is safe."""
+    unsafe = failed(facts, space)
+    safe = (fact.samples_per_s for fact in facts if fact.ok and core(fact.configuration) not in unsafe)
+    worth = HOPELESS_SHARE * max(safe, default=0.0)
+    return [fact for fact in facts if fact.verdict.kind is Kind.HOPELESS and fact.samples_per_s >= worth]
+
+
 def initial_settings(space: SearchSpace) -> dict[str, Scalar]:
     """Return the values at which the first stage holds the settings of the later ones."""
     usual: dict[str, Scalar] = {WORKERS: FIRST_WORKERS, EVAL_BATCH: FIRST_EVAL_BATCH}

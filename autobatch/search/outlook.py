@@ -84,16 +84,17 @@ class Outlook:
         before = learned(before, arms, earlier, seed)
         self._posterior = Posterior(before, seed)
         self._flat = np.ones(len(candidates))
-        self._learned: int | None = None
+        self._learned: list[int] | None = None
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Bring every figure up to date with the facts; nothing is done where none is new."""
-        if len(facts) == self._learned:
+        numbers = [fact.number for fact in facts]
+        if numbers == self._learned:
             return
         # systems as small as these are solved eight times as slowly by two threads, where the other core is at work
         with _blas().limit(limits=1, user_api="blas"):
             self._learn(facts)
-        self._learned = len(facts)  # last: an interrupt on the way must not pass for learned
+        self._learned = numbers  # last: an interrupt on the way must not pass for learned
 
     def _learn(self, facts: Sequence[Fact]) -> None:
         known = [fact for fact in facts if core(fact.configuration) in self._index and tells(fact)]
