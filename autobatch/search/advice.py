@@ -10,6 +10,7 @@ from autobatch.request import Limits
 from autobatch.search.facts import FEASIBLE, GIB, Fact, device_limit, too_large
 from autobatch.search.structured import StructuredSampler
 from autobatch.settings import CHECKPOINTING, EVAL_BATCH, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
+from autobatch.units import format_bytes
 from autobatch.verdict import Kind
 
 _NOTHING = "Nothing was measured to its end: the same command again goes on with this study."
@@ -27,7 +28,7 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     failed = [fact for fact in facts if fact.verdict.kind not in FEASIBLE]
     other = next((fact.verdict.hint for fact in failed if fact not in short), None)
     limit = device_limit(limits)
-    evaluation = next((_of_evaluation(fact) for fact in facts if fact.eval_to_blame), None)
+    evaluation = next((_of_evaluation(fact, limit) for fact in facts if fact.eval_to_blame), None)
     if not isinstance(sampler, StructuredSampler) or limit is None:
         return other or evaluation or _MORE.format(place=_place(limits))
     configuration, needs = sampler.needs_bytes(measured)
@@ -40,12 +41,13 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     )
 
 
-def _of_evaluation(fact: Fact) -> str:
+def _of_evaluation(fact: Fact, limit: float | None) -> str:
     peak, size = fact.verdict.measurements.eval_device_peak_used_bytes, fact.configuration[EVAL_BATCH]
-    needs = f"needs {peak / GIB:.1f} GiB" if peak else "does not fit"
-    return (
-        f"Training fits, but evaluation {needs} at {EVAL_BATCH} {size}. --fix a smaller one, or --search {EVAL_BATCH}."
-    )
+    needs = "does not fit"
+    if peak and limit and peak > limit:
+        needs = f"needs {format_bytes(peak)} where {format_bytes(round(limit))} are safe"
+    do = "--fix a smaller one, or --search it" if int(size) > 1 else "It takes a larger card or shorter samples"
+    return f"Training fits, but evaluation {needs}, at {EVAL_BATCH} {size}. {do}."
 
 
 def _place(limits: Limits) -> str:

@@ -116,7 +116,7 @@ def test_where_nothing_evaluates_the_advice_says_so(search, world, confirming, s
     confirming(lambda c, _: over(world, c, 30.0))
     result = search(sampler_name=sampler).run()
     assert result.chosen is None
-    assert "evaluation needs 30.0 GiB at per_device_eval_batch_size 8" in result.advice
+    assert "evaluation needs 30.0 GiB where 24.0 GiB are safe, at per_device_eval_batch_size 8." in result.advice
 
 
 def broken_in_confirmation(world, monkeypatch, kind, broken=lambda configuration: True):  # noqa: ARG005 - all of them

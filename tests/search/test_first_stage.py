@@ -258,7 +258,7 @@ def test_where_evaluation_alone_fails_the_advice_is_a_smaller_eval_batch(search,
     world.run = run
     result = search().run()
     assert result.chosen is None
-    assert "evaluation does not fit at per_device_eval_batch_size 8" in result.advice
+    assert "evaluation does not fit, at per_device_eval_batch_size 8" in result.advice
 
 
 @pytest.mark.parametrize("sampler", ["structured", "random", "grid"])
