@@ -28,12 +28,12 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     failed = [fact for fact in facts if fact.verdict.kind not in FEASIBLE]
     other = next((fact.verdict.hint for fact in failed if fact not in short), None)
     limit = device_limit(limits)
-    evaluation = next((_of_evaluation(fact, limit) for fact in facts if fact.eval_to_blame), None)
+    evaluation = _of_evaluation([fact for fact in facts if fact.eval_to_blame], limit)
     if not isinstance(sampler, StructuredSampler) or limit is None:
-        return other or evaluation or _MORE.format(place=_place(limits))
+        return evaluation or other or _MORE.format(place=_place(limits))
     configuration, needs = sampler.needs_bytes(measured)
     if not short or needs <= limit:
-        return other or evaluation or _NOTHING
+        return evaluation or other or _NOTHING
     place = _place(limits)
     return (
         f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
@@ -41,12 +41,15 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     )
 
 
-def _of_evaluation(fact: Fact, limit: float | None) -> str:
-    peak, size = fact.verdict.measurements.eval_device_peak_used_bytes, fact.configuration[EVAL_BATCH]
+def _of_evaluation(too_large: Sequence[Fact], limit: float | None) -> str:
+    if not too_large:
+        return ""
+    fact = min(too_large, key=lambda fact: int(fact.configuration[EVAL_BATCH]))
+    peak, size = fact.verdict.measurements.eval_device_peak_used_bytes, int(fact.configuration[EVAL_BATCH])
     needs = "does not fit"
     if peak and limit and peak > limit:
         needs = f"needs {format_bytes(peak)} where {format_bytes(round(limit))} are safe"
-    do = "--fix a smaller one, or --search it" if int(size) > 1 else "It takes a larger card or shorter samples"
+    do = f"--fix or --search a smaller {EVAL_BATCH}" if size > 1 else "It takes a larger card or shorter samples"
     return f"Training fits, but evaluation {needs}, at {EVAL_BATCH} {size}. {do}."
 
 

@@ -12,7 +12,7 @@ from autobatch import attributes
 from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
-from autobatch.search.eval_memory import too_large_alike
+from autobatch.search.eval_memory import likeness, too_large_alike
 from autobatch.search.facts import ACCIDENTS, HOST_MEMORY, Fact, too_large
 from autobatch.search.judge import Core, Judge, drift, failed, latest, preferred
 from autobatch.search.samplers import core
@@ -50,13 +50,17 @@ class Confirmation:
     tie: float
     candidates: Sequence[Configuration] = ()
     """What may be tried, where a finalist turns out to be too large."""
+    lowered: dict[str, Scalar] = field(default_factory=dict, init=False)
+    """Of `tuned`: what alone made a finalist fail, as it is now."""
+    exhausted: bool = field(default=False, init=False)
+    """Whether there were as many rounds as there may be, and nothing was confirmed."""
     _too_large: Fact | None = field(default=None, init=False)
     _compared: frozenset[Core] = field(default=frozenset(), init=False)
     _start: int = field(default=0, init=False)
     """Confirmations of earlier runs."""
 
     def run(self) -> Core | None:
-        """Return the chosen configuration's key; None where nothing is safe, or `broken`.
+        """Return the chosen configuration's key; None where nothing is safe, `broken` or `exhausted`.
 
         And where the first stage should go on without what evaluates like a finalist that was too large.
         """
@@ -69,12 +73,13 @@ class Confirmation:
                 self._compared |= {core(finalist)}
                 self._probe(finalist, "probe", "compare", "probes once more what is best by a single probe")
             elif finalist is not None:
-                self._confirm(finalist, reason)
-                if self._rules_out_others():
+                if self._rules_out_others(self._confirm(finalist, reason)):
                     return None
             elif not self._compare():
                 break
-        return None if self.broken else self.chosen()
+        else:
+            self.exhausted = not any(fact.ok for fact in self._confirmed())
+        return None if self.broken or self.exhausted else self.chosen()
 
     @property
     def broken(self) -> str:
@@ -84,11 +89,10 @@ class Confirmation:
         odd = not any(kind in SETTINGS_FAULT | ACCIDENTS | {Kind.OK} for kind in last)
         return str(last[-1]) if odd and len(last) == LARGEST_ODD_FAILURES and Kind.OK not in ended else ""
 
-    def _rules_out_others(self) -> bool:
-        """Tell whether evaluation was too large for more than what was confirmed last, and nothing is confirmed."""
-        if any(fact.ok for fact in self._confirmed()):
-            return False
-        return bool(too_large_alike(self._confirmed()[-1:], self.desk.space))
+    def _rules_out_others(self, confirmed: Fact) -> bool:
+        """Tell whether evaluation was too large for what was confirmed, and so for all that evaluates like it."""
+        alike = too_large_alike(self.desk.facts, self.desk.space)
+        return confirmed.eval_to_blame and likeness(confirmed.configuration) in alike
 
     def _smaller(self) -> Configuration | None:
         """Return the next smaller micro-batch of a finalist that was too large, unless another is about as fast."""
@@ -96,7 +100,9 @@ class Confirmation:
         if over is None:
             return None
         facts = self.desk.facts
-        lost = max((f.samples_per_s for f in facts if core(f.configuration) == core(over.configuration)), default=0.0)
+        lost = max(
+            (f.unhindered_per_s for f in facts if core(f.configuration) == core(over.configuration)), default=0.0
+        )
         if max(self.judge.scores(facts).values(), default=0.0) >= (1 - LEAST_LOSS) * lost:
             return None
         same = [c for c in self.candidates if c.arm == over.configuration.arm]
@@ -117,8 +123,8 @@ class Confirmation:
     def _confirmed_rate(self, key: Core) -> float:
         """Return the throughput that its confirmations came to: what made it a finalist may have been luck."""
         facts = self.desk.facts
-        apart = math.exp(drift(facts, lambda fact: fact.samples_per_s if fact.ok else None))
-        own = [f.samples_per_s for f in self._confirmed() if f.ok and core(f.configuration) == key]
+        apart = math.exp(drift(facts, lambda fact: fact.unhindered_per_s if fact.ok else None))
+        own = [f.unhindered_per_s for f in self._confirmed() if f.ok and core(f.configuration) == key]
         return statistics.fmean(own) / apart
 
     def _to_confirm(self) -> tuple[Configuration | None, str]:
@@ -169,10 +175,11 @@ class Confirmation:
     def _confirmed(self) -> list[Fact]:
         return [fact for fact in self.desk.facts if fact.purpose == "confirm"]
 
-    def _confirm(self, finalist: Configuration, reason: str) -> None:
+    def _confirm(self, finalist: Configuration, reason: str) -> Fact:
         confirmed = self._probe(finalist, "confirm", "confirm", reason)
         if too_large(confirmed, self.desk.space, self.desk.limits) and not confirmed.eval_to_blame:
             self._too_large = confirmed
+        return confirmed
 
     def _probe(self, configuration: Configuration, purpose: Purpose, stage: str, reason: str) -> Fact:
         plan = Plan(purpose=purpose, max_seconds=min(self._may_s(configuration), self.budget.left_s))
@@ -190,6 +197,7 @@ class Confirmation:
         allowed = {core(candidate) for candidate in self.candidates}
         lower = self._lower(last[0]) if last and core(last[0].configuration) in allowed else {}
         # evaluation and the loader are made to fit, never the training batch
+        self.lowered |= lower
         self.tuned = {**self.tuned, **lower}
         return last[0].configuration if lower else None
 

@@ -22,7 +22,7 @@ from autobatch.search.confirm import Confirmation
 from autobatch.search.desk import Desk
 from autobatch.search.first_stage import FirstStage, initial_settings, outdated
 from autobatch.search.inference import InferencePhase, fastest, rates
-from autobatch.search.judge import Core, Judge, PlainJudge
+from autobatch.search.judge import Core, Judge, PlainJudge, failed
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
 from autobatch.search.result import Result, failures
@@ -31,7 +31,7 @@ from autobatch.search.seams import Ended, Gate, Ledger, NullLedger, NullObserver
 from autobatch.search.structured import StructuredSampler
 from autobatch.search.study import open_study
 from autobatch.search.telling import settle
-from autobatch.search.tuning import tune
+from autobatch.search.tuning import no_larger, tune
 from autobatch.settings import ARM_KEYS, Configuration, Scalar, SearchSpace
 from autobatch.workload.spec import Workload
 
@@ -119,6 +119,8 @@ class Search:
         own = self._ready(self.own) if self.own is not None else None
         first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations, own)
         self._tuned: Mapping[str, Scalar] = {}
+        self._lowered: Mapping[str, Scalar] = {}
+        self._forgotten = 0
         self._confirmation: Confirmation | None = None
         chosen: Core | None = None
         interrupted = False
@@ -138,29 +140,46 @@ class Search:
             return chosen
         while True:
             before = self._confirmations()
-            for fact in outdated(self._desk.facts, self.space):
-                self._desk.facts.remove(fact)  # it is tried again
             chosen = self._round(first)
             # what all finalists turned out to need too much of, others that were not worth a probe may need less of
-            if chosen is not None or self._confirmations() == before or self._broken():
+            known = chosen is not None and not outdated(self._desk.facts, self.space)
+            if known or self._confirmations() == before or self._ends():
                 return chosen
 
     def _round(self, first: FirstStage) -> Core | None:
-        self.observer.stage("search")
-        first.run()
-        self._tuned = tune(self._desk, self._best(), self._budget, self.observer, self.workload)
+        while True:
+            self._forget(outdated(self._desk.facts, self.space))
+            self.observer.stage("search")
+            first.run()
+            best = self._best()
+            tuned = tune(self._desk, best, self._budget, self.observer, self.workload)
+            self._tuned = no_larger(tuned, self._lowered)
+            if best is None or best not in failed(self._desk.facts, self.space):
+                break
         if not self.confirmations:
             return self._best()
         self.observer.stage("confirm")
         self._confirmation = self._last_stage()
         chosen = self._confirmation.run()
-        self._tuned = self._confirmation.tuned
+        self._tuned, self._lowered = self._confirmation.tuned, {**self._lowered, **self._confirmation.lowered}
         if self._broken():
             first.stopped = f"confirmations fail for another reason than memory: {self._broken()}"
+        elif self._confirmation.exhausted:
+            first.stopped = "confirmations fail one after the other"
         return chosen
+
+    def _forget(self, cut_short: Sequence[kept.Fact]) -> None:
+        """Have probes made again."""
+        self._forgotten += len(cut_short)
+        for fact in cut_short:
+            self._desk.facts.remove(fact)
 
     def _broken(self) -> str:
         return self._confirmation.broken if self._confirmation else ""
+
+    def _ends(self) -> bool:
+        """Tell whether there is no use in another round: confirmations fail whatever is confirmed."""
+        return bool(self._broken()) or (self._confirmation is not None and self._confirmation.exhausted)
 
     def _so_far(self) -> Core | None:
         """Return the choice of a search that was interrupted."""
@@ -226,7 +245,7 @@ class Search:
             runner_up=self._choice(second),
             own=None if self.own is None else self._choice(core(self.own)),
             stopped=first.stopped,
-            trials=len(facts),
+            trials=len(facts) + self._forgotten,
             probes=self._desk.probes,
             failures=failures(facts),
             remaining_gain=first.gain,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from autobatch.search.effects import PLAIN
 from autobatch.search.facts import Fact
@@ -34,13 +34,20 @@ def likeness(configuration: Configuration) -> Likeness:
     return configuration.replace(same).arm
 
 
-def too_large_alike(facts: Iterable[Fact], space: SearchSpace) -> frozenset[Likeness]:
-    """Return what configurations have in common whose evaluation was too large when confirmed, for one of them.
+def too_large_alike(facts: Sequence[Fact], space: SearchSpace) -> frozenset[Likeness]:
+    """Return what configurations have in common whose evaluation was too large for one of them.
 
-    With the smallest eval batch of the space it was; and none of them was confirmed.
+    With the smallest eval batch of the space it was, in the eval stage or when confirmed; and none of them was
+    confirmed.
     """
     least = min((int(choice) for choice in space.searched.get(EVAL_BATCH, ())), default=None)
-    confirmed = [fact for fact in facts if fact.purpose == "confirm"]
-    over = (f for f in confirmed if f.eval_to_blame and least in {None, int(f.configuration[EVAL_BATCH])})
-    fits = {likeness(fact.configuration) for fact in confirmed if fact.ok}
-    return frozenset(likeness(fact.configuration) for fact in over) - fits
+    over = [fact for fact in facts if fact.purpose in {"eval", "confirm"} and fact.eval_to_blame]
+    smallest = (fact for fact in over if least in {None, int(fact.configuration[EVAL_BATCH])})
+    fits = {likeness(fact.configuration) for fact in facts if fact.purpose == "confirm" and fact.ok}
+    return frozenset(likeness(fact.configuration) for fact in smallest) - fits
+
+
+def evaluable(candidates: Iterable[Configuration], facts: Sequence[Fact], space: SearchSpace) -> list[Configuration]:
+    """Return those that do not evaluate like what was too large."""
+    alike = too_large_alike(facts, space)
+    return [candidate for candidate in candidates if not alike or likeness(candidate) not in alike]

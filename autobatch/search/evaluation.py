@@ -9,6 +9,7 @@ from autobatch.request import Plan, Purpose
 from autobatch.search.budget import Budget, confirmation_s, evaluation_s, longest_s
 from autobatch.search.desk import Desk
 from autobatch.search.facts import Fact, device_limit
+from autobatch.search.samplers import core
 from autobatch.settings import EVAL_BATCH, SETTINGS, Configuration
 from autobatch.workload.spec import Workload
 
@@ -53,6 +54,13 @@ class EvalStage:
             if not self._matters(fact, carried):
                 break
         return best or self._descend(configuration, rungs, carried)
+
+    def untried_below(self, configuration: Configuration) -> int | None:
+        """Return the next size below the smallest that was too large, or the smallest; None where none was."""
+        own = (f for f in self.desk.facts if f.purpose == self.purpose and core(f.configuration) == core(configuration))
+        over = min((int(fact.configuration[EVAL_BATCH]) for fact in own if fact.eval_to_blame), default=None)
+        sizes = self._sizes()
+        return None if over is None else max((size for size in sizes if size < over), default=sizes[0])
 
     def _descend(self, configuration: Configuration, rungs: list[Fact], carried: float | None) -> Fact | None:
         """Return the largest below the first rung that runs, halving; None where none does."""

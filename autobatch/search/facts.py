@@ -92,6 +92,12 @@ class Fact:
         found = measured.eval_samples_per_s if self.purpose == "inference" else measured.samples_per_s
         return (found or 0.0) if self.verdict.kind in FEASIBLE else 0.0
 
+    @property
+    def unhindered_per_s(self) -> float:
+        """Throughput were there no wait for the loader, which is tuned by itself; 0 where there is none."""
+        waits = self.verdict.measurements.loader_wait_fraction or 0.0
+        return self.samples_per_s / (1 - waits) if waits < 1 else 0.0
+
 
 def too_large(fact: Fact, space: SearchSpace, limits: Limits) -> bool:
     """Tell whether training at this micro-batch needs more device memory than there is.

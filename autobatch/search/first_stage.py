@@ -12,6 +12,7 @@ from autobatch import attributes
 from autobatch.request import Plan
 from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
+from autobatch.search.eval_memory import evaluable
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
 from autobatch.search.judge import Core, failed
 from autobatch.search.samplers import CandidateSampler, Decision, core, holding
@@ -130,6 +131,8 @@ class FirstStage:
         earlier = self._tried().get(core(configuration))
         if core(configuration) not in self._known:
             self.desk.reject(trial, "not in the space: the settings do not go together, or are quarantined")
+        elif not evaluable([configuration], self.desk.facts, self.desk.space):
+            self.desk.reject(trial, "evaluates like what was too large to evaluate")
         elif earlier is not None:
             self.desk.repeat(trial, earlier)
         else:
@@ -144,7 +147,8 @@ class FirstStage:
     def _drawn(self) -> str:
         """Probe a candidate drawn at random, where a generic sampler only repeats itself."""
         tried = self._tried()
-        left = [candidate for candidate in self.candidates if core(candidate) not in tried]
+        open_ = [candidate for candidate in self.candidates if core(candidate) not in tried]
+        left = evaluable(open_, self.desk.facts, self.desk.space)
         if not left:
             return "every configuration has been tried"
         self._fruitless = 0
@@ -171,7 +175,8 @@ class FirstStage:
         facts = self.desk.facts
         tuning = TUNING_PROBES * sum(name in self.desk.space.searched for name in LATER)
         # with nothing safe yet there is nothing to tune or to confirm
-        feasible = any(fact.ok for fact in facts)
+        unsafe = failed(facts, self.desk.space)
+        feasible = any(fact.ok and core(fact.configuration) not in unsafe for fact in facts)
         held = self.budget.reserve_s(facts, tuning, self.confirmations) if feasible else 0.0
         needed = held + typical_probe_s(facts) if facts else 0.0
         if self.budget.left_s > needed:

@@ -49,15 +49,15 @@ class PlainJudge:
     allowed: frozenset[Core] | None = None
 
     def scores(self, facts: Sequence[Fact]) -> Mapping[Core, float]:
-        """Return the mean throughput of every configuration that never failed."""
-        unsafe, apart = failed(facts, self.space), drift(facts, lambda fact: fact.samples_per_s if fact.ok else None)
+        """Return the mean throughput of every configuration that never failed, were there no wait for the loader."""
+        unsafe, apart = failed(facts, self.space), drift(facts, lambda fact: fact.unhindered_per_s if fact.ok else None)
         found: dict[Core, list[float]] = defaultdict(list)
         for fact in facts:
             key = core(fact.configuration)
             # other numbers of workers than it would train with say nothing of what it can do
             may_be = fact.stage != "loader" and (self.allowed is None or key in self.allowed)
             if fact.ok and fact.samples_per_s and may_be and key not in unsafe:
-                found[key].append(fact.samples_per_s / (math.exp(apart) if fact.purpose == "confirm" else 1.0))
+                found[key].append(fact.unhindered_per_s / (math.exp(apart) if fact.purpose == "confirm" else 1.0))
         return {key: statistics.fmean(values) for key, values in found.items()}
 
     def contender(self, facts: Sequence[Fact], best: Core, settled: frozenset[Core]) -> Core | None:

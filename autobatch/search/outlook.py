@@ -20,7 +20,7 @@ from autobatch.search.deviation import Deviation, kin_of
 from autobatch.search.earlier import learned
 from autobatch.search.eval_memory import likeness, too_large_alike
 from autobatch.search.facts import Fact, device_limit, too_large
-from autobatch.search.judge import Core
+from autobatch.search.judge import Core, failed
 from autobatch.search.observing import below_a_step, table, tells
 from autobatch.search.posterior import (
     MEMORY_MISFIT,
@@ -146,10 +146,9 @@ class Outlook:
 
     def _rule_out(self, facts: Sequence[Fact]) -> None:
         """Let everything fail that evaluates like what was too large to evaluate."""
-        alike = too_large_alike(facts, self._space)
-        if alike:
-            self._fails |= np.array([likeness(candidate) in alike for candidate in self._candidates])
-            self._fits &= ~self._fails
+        alike, unsafe = too_large_alike(facts, self._space), failed(facts, self._space)
+        self._fails |= np.array([likeness(c) in alike or core(c) in unsafe for c in self._candidates], dtype=bool)
+        self._fits &= ~self._fails
 
     def _observations(self, facts: Sequence[Fact]) -> Observations:
         groups: dict[int, list[Fact]] = defaultdict(list)

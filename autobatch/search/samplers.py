@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from autobatch import attributes
 from autobatch.errors import UsageError
 from autobatch.search import facts as kept
+from autobatch.search.eval_memory import evaluable
 from autobatch.search.facts import Fact
 from autobatch.search.study import distributions, parameters
 from autobatch.settings import Configuration, Scalar, SearchSpace
@@ -58,7 +59,7 @@ class CandidateSampler(BaseSampler):
     def decide(self, facts: Sequence[Fact]) -> Decision:
         """Return the first candidate not tried yet: an exhaustive grid."""
         tried = {core(fact.configuration) for fact in facts}
-        left = [candidate for candidate in self._candidates if core(candidate) not in tried]
+        left = evaluable([one for one in self._candidates if core(one) not in tried], facts, self._space)
         if not left:
             return Decision(None, "every configuration has been tried" if tried else "every configuration is held back")
         return Decision(left[0], "next of the grid", why={attributes.WHY: "next of the grid"})

@@ -34,8 +34,15 @@ def tune(desk: Desk, best: Core | None, budget: Budget, observer: Observer, work
         observer.stage("eval")
         stage = EvalStage(desk, budget, workload=workload)
         chosen = stage.run(fact.configuration.replace(tuned), carried=fact.samples_per_s)
-        tuned |= {} if chosen is None else {EVAL_BATCH: chosen.configuration[EVAL_BATCH]}
+        size = chosen.configuration[EVAL_BATCH] if chosen else stage.untried_below(fact.configuration)
+        tuned |= {} if size is None else {EVAL_BATCH: size}
     return tuned
+
+
+def no_larger(tuned: Mapping[str, Scalar], lowered: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """Return the settings with none larger than what had to be lowered before."""
+    held = {name: value for name, value in lowered.items() if int(value) <= int(tuned.get(name, value))}
+    return {**tuned, **held}
 
 
 def _with(desk: Desk, fact: Fact, tuned: Mapping[str, Scalar]) -> Fact:

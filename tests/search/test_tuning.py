@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from autobatch.search.evaluation import EvalStage
+from autobatch.search.tuning import no_larger
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, WORKERS, SearchSpace
 from autobatch.verdict import Kind, Verdict
 
@@ -80,3 +82,26 @@ def test_without_workers_nothing_is_prefetched_and_none_of_it_tried(search, worl
     searched = {"precision": ("bf16",), PREFETCH: (2, 4, 8)}
     search(space=SearchSpace({WORKERS: 0}, searched, 48)).run()
     assert {configuration[PREFETCH] for configuration, _ in world.tried} == {2}
+
+
+def test_nothing_is_tuned_above_what_had_to_be_lowered():
+    assert no_larger({EVAL_BATCH: 8, WORKERS: 2}, {EVAL_BATCH: 4}) == {EVAL_BATCH: 4, WORKERS: 2}
+    assert no_larger({EVAL_BATCH: 2}, {EVAL_BATCH: 4}) == {EVAL_BATCH: 2}
+    assert no_larger({}, {WORKERS: 1}) == {WORKERS: 1}
+
+
+def test_where_there_is_no_time_for_a_smaller_eval_batch_it_is_confirmed_untried(
+    search, world, eval_space, monkeypatch
+):
+    usual = world.run
+
+    def run(configuration, plan, journal):
+        verdict = usual(configuration, plan, journal)
+        fails = plan.purpose == "eval" and configuration[EVAL_BATCH] >= 8
+        return Verdict(Kind.CUDA_OOM_EVAL, duration_s=5.0) if fails else verdict
+
+    world.run = run
+    monkeypatch.setattr(EvalStage, "_descend", lambda *_: None)
+    chosen = search(space=eval_space).run().chosen
+    assert chosen.confirmed
+    assert chosen.configuration[EVAL_BATCH] == 4
