@@ -85,7 +85,7 @@ HINTS: Mapping[Kind, str] = {
     Kind.GPU_LOST: "The GPU fell off the bus: check the host (dmesg, nvidia-smi) and restart it.",
     Kind.KILLED: "Somebody or something killed the probe; no memory counter moved.",
     Kind.KILLED_IN_FLIGHT: "The machine or container died while this ran; it is not tried again without your word.",
-    Kind.USER_ERROR: "The training code itself failed: what it said is in the evidence (`autobatch show`).",
+    Kind.USER_ERROR: "The training code itself failed: what it said is in the evidence (`autobatch show TRIAL`).",
     Kind.HOPELESS: "Ended early: beyond doubt slower than the best so far.",
     Kind.DISTURBED: "Another process began to use the card, or more of it, during the measurement: it is repeated.",
     Kind.NO_VERDICT: "The probe ended without a result, and the evidence does not decide why.",

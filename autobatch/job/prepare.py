@@ -17,7 +17,18 @@ from autobatch.machine import fingerprint, processors
 from autobatch.machine.fingerprint import Fingerprint
 from autobatch.request import Limits
 from autobatch.safe_files import read_yaml
-from autobatch.settings import ARM_KEYS, METHOD, MICRO_BATCH, QUANTIZATION, Configuration, Scalar, SearchSpace
+from autobatch.search.first_stage import LATER, initial_settings
+from autobatch.settings import (
+    ACCUMULATION,
+    ARM_KEYS,
+    EVAL_BATCH,
+    METHOD,
+    MICRO_BATCH,
+    QUANTIZATION,
+    Configuration,
+    Scalar,
+    SearchSpace,
+)
 from autobatch.store.lock import identity_of
 from autobatch.units import format_bytes
 from autobatch.workload.data import with_data
@@ -96,9 +107,20 @@ def prepare(job: Job, asked: Asked) -> Prepared:
 
 def own_of(settings: Mapping[str, Scalar], space: SearchSpace) -> Configuration | None:
     """Return the configuration of the space that has these settings; None where none has, or several have."""
-    told = {name: value for name, value in settings.items() if name in (MICRO_BATCH, *ARM_KEYS)}
+    told = {name: settings[name] for name in (MICRO_BATCH, ACCUMULATION, *ARM_KEYS) if name in settings}
     same = [one for one in space.grid() if all(one[name] == value for name, value in told.items())]
-    return same[0] if MICRO_BATCH in told and len(same) == 1 else None
+    later = _later_of(settings, space)
+    return same[0].replace(later) if MICRO_BATCH in told and len(same) == 1 and later is not None else None
+
+
+def _later_of(settings: Mapping[str, Scalar], space: SearchSpace) -> Mapping[str, Scalar] | None:
+    """Return the settings of the loader and the eval batch; None where the space has not the loader's."""
+    told = {name: settings[name] for name in LATER if name in settings}
+    held = initial_settings(space)
+    if told.get(EVAL_BATCH) not in space.searched.get(EVAL_BATCH, ()):
+        told.pop(EVAL_BATCH, None)  # it changes nothing of the training
+    possible = {name: space.searched.get(name, (space.fixed.get(name, value),)) for name, value in told.items()}
+    return {**held, **told} if all(value in possible[name] for name, value in told.items()) else None
 
 
 def _check_budget(budget_s: float) -> None:

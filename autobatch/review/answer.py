@@ -184,7 +184,8 @@ def _own(answer: Mapping[str, Any]) -> Iterator[str]:
         return
     rate, best = (one["measurements"].get("samples_per_s") for one in (own, chosen))
     if rate and best:
-        same = all(own["configuration"][name] == chosen["configuration"][name] for name in (MICRO_BATCH, *ARM_KEYS))
+        decisive = (MICRO_BATCH, WORKERS, *ARM_KEYS)
+        same = all(own["configuration"][name] == chosen["configuration"][name] for name in decisive)
         yield f"Yours: {_settings(own)}"
         times = "" if same else f"; the chosen one comes to {best / rate:.2f} times as much"
         yield f"  {words.number(rate)} samples/s{'' if own.get('confirmed') else ' in a short probe'}{times}"
@@ -220,7 +221,8 @@ def _failures(answer: Mapping[str, Any]) -> Iterator[str]:
     if failures:
         yield f"Failed: {words.count(sum(failures.values()), 'probe')}."
     for kind, count in sorted(failures.items(), key=lambda item: -item[1]):
-        yield f"  {count} x {kind}: {HINTS[Kind(kind)] if kind in set(Kind) else ''}"
+        said = (answer.get("failure_hints") or {}).get(kind) or (HINTS[Kind(kind)] if kind in set(Kind) else "")
+        yield f"  {count} x {kind}: {said}"
 
 
 def _next_step(answer: Mapping[str, Any]) -> Iterator[str]:

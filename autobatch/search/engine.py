@@ -25,7 +25,7 @@ from autobatch.search.inference import InferencePhase, fastest, rates
 from autobatch.search.judge import Core, Judge, PlainJudge, failed
 from autobatch.search.prior import PaceOf, Predict
 from autobatch.search.quarantine import allowed
-from autobatch.search.result import Result, failures
+from autobatch.search.result import Result, failure_hints, failures
 from autobatch.search.samplers import CandidateSampler, core, generic
 from autobatch.search.seams import Ended, Gate, Ledger, NullLedger, NullObserver, Observer, open_gate
 from autobatch.search.structured import StructuredSampler
@@ -116,8 +116,7 @@ class Search:
         return result
 
     def _guarded(self) -> Result:
-        own = self._ready(self.own) if self.own is not None else None
-        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations, own)
+        first = FirstStage(self._desk, self._sampler, self._budget, self._allowed, self.confirmations, self.own)
         self._tuned: Mapping[str, Scalar] = {}
         self._lowered: Mapping[str, Scalar] = {}
         self._forgotten = 0
@@ -243,17 +242,24 @@ class Search:
             study=self.study_name,
             chosen=choice,
             runner_up=self._choice(second),
-            own=None if self.own is None else self._choice(core(self.own)),
+            own=self._own_choice(),
             stopped=first.stopped,
             trials=len(facts) + self._forgotten,
             probes=self._desk.probes,
             failures=failures(facts),
+            failure_hints=failure_hints(facts),
             remaining_gain=first.gain,
             probe_seconds=self._desk.probe_seconds,
             elapsed_s=self._budget.elapsed_s,
             interrupted=interrupted,
             advice=None if choice else what_would_fit(facts, self._sampler, self.space, self.limits),
         )
+
+    def _own_choice(self) -> Choice | None:
+        """Return what was measured of the person's own settings, with these workers and no others."""
+        own = self.own
+        facts = [fact for fact in self._desk.facts if fact.configuration == own]
+        return choose(facts, core(own), {}) if own is not None and facts else None
 
     def _choice(self, key: Core | None) -> Choice | None:
         return None if key is None else choose(self._desk.facts, key, self._tuned)

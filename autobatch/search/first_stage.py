@@ -14,6 +14,7 @@ from autobatch.search.budget import Budget, longest_s, typical_probe_s
 from autobatch.search.desk import Desk
 from autobatch.search.eval_memory import evaluable
 from autobatch.search.facts import ENDING, HOST_MEMORY, Fact, from_parameters, too_large
+from autobatch.search.faulty import faults, has_faults
 from autobatch.search.judge import Core, failed
 from autobatch.search.samplers import CandidateSampler, Decision, core, holding
 from autobatch.settings import EVAL_BATCH, PIN_MEMORY, PREFETCH, SETTINGS, WORKERS, Configuration, Scalar, SearchSpace
@@ -133,6 +134,8 @@ class FirstStage:
             self.desk.reject(trial, "not in the space: the settings do not go together, or are quarantined")
         elif not evaluable([configuration], self.desk.facts, self.desk.space):
             self.desk.reject(trial, "evaluates like what was too large to evaluate")
+        elif has_faults(configuration, faults(self.desk.facts, self.desk.space)):
+            self.desk.reject(trial, "has the setting with which training failed by itself each time")
         elif earlier is not None:
             self.desk.repeat(trial, earlier)
         else:
@@ -148,7 +151,9 @@ class FirstStage:
         """Probe a candidate drawn at random, where a generic sampler only repeats itself."""
         tried = self._tried()
         open_ = [candidate for candidate in self.candidates if core(candidate) not in tried]
-        left = evaluable(open_, self.desk.facts, self.desk.space)
+        found = faults(self.desk.facts, self.desk.space)
+        possible = evaluable(open_, self.desk.facts, self.desk.space)
+        left = [candidate for candidate in possible if not has_faults(candidate, found)]
         if not left:
             return "every configuration has been tried"
         self._fruitless = 0

@@ -68,10 +68,23 @@ class LoaderStage:
         wanted = least_workers(fact.verdict.measurements)
         if not choices or wanted is None:
             return None
-        self._measured = {_workers(fact): fact}
+        same = (f for f in self.desk.facts if f.ok and f.samples_per_s and f.purpose == "probe")
+        self._measured = {_workers(f): f for f in same if f.configuration == _with(fact, _workers(f))}
+        self._measured |= {_workers(fact): fact}
         self._most = most_workers(fact.verdict.measurements, _workers(fact), self.desk.limits)
         self._climb(fact, choices, min((c for c in choices if c >= wanted), default=choices[-1]))
+        self._try_none(fact, choices)
         return self._least_busy()
+
+    def _try_none(self, fact: Fact, choices: list[int]) -> None:
+        """Probe without workers where none is enough and steps are so short that it costs less to make batches here."""
+        batch_s, step_s = fact.verdict.measurements.loader_batch_s, fact.verdict.measurements.micro_step_s
+        lost = min(self._lost(measured) for measured in self._measured.values())
+        short_of_time = self.budget.left_s < 2 * typical_probe_s(self.desk.facts)
+        if 0 in self._measured or 0 not in choices or not batch_s or not step_s or short_of_time:
+            return
+        if batch_s / (batch_s + step_s) < lost:
+            self._probe(fact, 0)
 
     def _climb(self, fact: Fact, choices: list[int], workers: int) -> None:
         for _ in range(LARGEST_STEPS):

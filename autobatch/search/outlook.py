@@ -20,6 +20,7 @@ from autobatch.search.deviation import Deviation, kin_of
 from autobatch.search.earlier import learned
 from autobatch.search.eval_memory import likeness, too_large_alike
 from autobatch.search.facts import Fact, device_limit, too_large
+from autobatch.search.faulty import faults, has_faults
 from autobatch.search.judge import Core, failed
 from autobatch.search.observing import below_a_step, table, tells
 from autobatch.search.posterior import (
@@ -145,9 +146,11 @@ class Outlook:
         self.arm_is_measured = np.isin(self.arm, self.arm[self.tried])
 
     def _rule_out(self, facts: Sequence[Fact]) -> None:
-        """Let everything fail that evaluates like what was too large to evaluate."""
+        """Let everything fail that evaluates like what was too large to evaluate, or fails by a setting's fault."""
         alike, unsafe = too_large_alike(facts, self._space), failed(facts, self._space)
-        self._fails |= np.array([likeness(c) in alike or core(c) in unsafe for c in self._candidates], dtype=bool)
+        found = faults(facts, self._space)
+        out = [likeness(c) in alike or core(c) in unsafe or has_faults(c, found) for c in self._candidates]
+        self._fails |= np.array(out, dtype=bool)
         self._fits &= ~self._fails
 
     def _observations(self, facts: Sequence[Fact]) -> Observations:

@@ -23,6 +23,8 @@ class Result:
     trials: int
     probes: int
     failures: dict[str, int] = field(default_factory=dict)
+    failure_hints: dict[str, str] = field(default_factory=dict)
+    """By kind: what the first of it said."""
     """Failed probes by kind."""
     remaining_gain: float | None = None
     """Expected gain of the best probe not made, as a share of the throughput; None where the sampler has no model."""
@@ -44,6 +46,7 @@ class Result:
             "trials": self.trials,
             "probes": self.probes,
             "failures": self.failures,
+            "failure_hints": self.failure_hints,
             "remaining_gain": self.remaining_gain,
             "probe_seconds": self.probe_seconds,
             "elapsed_s": self.elapsed_s,
@@ -51,6 +54,15 @@ class Result:
             "advice": self.advice,
             **({"own": self.own.to_dict()} if self.own else {}),
         }
+
+
+def failure_hints(facts: Sequence[Fact]) -> dict[str, str]:
+    """Return what the first failure of each kind said, and where the rest of it is."""
+    first: dict[str, Fact] = {}
+    for fact in facts:
+        if not fact.ok:
+            first.setdefault(str(fact.verdict.kind), fact)
+    return {kind: f"{fact.verdict.hint} (trial {fact.number})" for kind, fact in first.items()}
 
 
 def failures(facts: Sequence[Fact]) -> dict[str, int]:

@@ -270,6 +270,16 @@ def test_what_a_person_trains_with_now_is_tried_first_and_told(search, world, sp
     assert result.to_dict()["own"]["measurements"]["samples_per_s"] == result.own.measurements.samples_per_s
 
 
+def test_their_workers_are_theirs_and_no_others(search, world, space):
+    world.loader_batch_s = 0.2
+    space = SearchSpace({}, {**space.searched, WORKERS: (0, 1, 2, 4)}, 48)
+    own = space.at({"precision": "bf16", "gradient_checkpointing": False, WORKERS: 0}, 6)
+    result = search(own=own, space=space).run()
+    assert world.tried[0][0][WORKERS] == result.own.configuration[WORKERS] == 0
+    assert result.own.measurements.samples_per_s == world.verdict(own).measurements.samples_per_s
+    assert result.chosen.configuration[WORKERS] > 0
+
+
 def test_what_a_person_trains_with_now_is_not_told_where_it_did_not_run(search, world, space):
     own = space.at({"precision": "fp32", "gradient_checkpointing": False}, 48)
     result = search(own=own).run()

@@ -56,5 +56,28 @@ def test_workers_that_were_tried_before_are_not_tried_again():
     assert none.configuration not in asked_for
 
 
+@pytest.mark.parametrize(("batch_s", "expected"), [(0.001, 0), (0.1, 1)])
+def test_where_no_number_of_workers_is_enough_none_are_tried_if_that_should_cost_less(batch_s, expected):
+    """Steps of 10 ms wait half of the time for one worker, and for two, as handing a batch over takes as long."""
+    one = Configuration({WORKERS: 1})
+    slow = ran(samples_per_s=50.0, loader_batch_s=batch_s, micro_step_s=0.01, loader_wait_fraction=0.5)
+    quick = ran(samples_per_s=90.0, loader_batch_s=batch_s, micro_step_s=0.01, loader_wait_fraction=0.1)
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 1, 2)}, 8)
+    desk = SimpleNamespace(facts=[Fact(0, one, "search", "probe", slow)], space=space, limits=Limits())
+    desk.probe = lambda asked, *_: Fact(1, asked, "loader", "probe", slow if asked[WORKERS] else quick)
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(desk.facts[0]) == expected
+
+
+def test_what_the_search_measured_with_other_workers_counts():
+    own = Configuration({WORKERS: 0})
+    quick = ran(samples_per_s=90.0, loader_batch_s=0.001, micro_step_s=0.01, loader_wait_fraction=0.0)
+    slow = ran(samples_per_s=50.0, loader_batch_s=0.001, micro_step_s=0.01, loader_wait_fraction=0.0)
+    facts = [Fact(0, own, "search", "probe", quick), Fact(1, own.replace({WORKERS: 2}), "search", "probe", slow)]
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 1, 2)}, 8)
+    desk = SimpleNamespace(facts=facts, space=space, limits=Limits())
+    desk.probe = lambda asked, *_: Fact(2, asked, "loader", "probe", slow)
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(facts[1]) == 0
+
+
 def ran(**figures):
     return Verdict(Kind.OK, Measurements(**figures), duration_s=5.0)
