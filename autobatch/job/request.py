@@ -105,7 +105,8 @@ def as_asked(workload: Workload, job: Job) -> Workload:
     """
     own = workload.effective_batch
     if job.profile is not None:
-        workload = profiles.apply(job.profile, workload, keep_batch=job.effective_batch is not None)
+        named = job.effective_batch is not None
+        workload = profiles.apply(job.profile, workload, keep_batch=named, keep_samples=bool(job.script))
     if job.effective_batch is not None:
         workload = replace(workload, effective_batch=None if job.effective_batch == FREE else job.effective_batch)
     if workload.effective_batch != own:

@@ -127,7 +127,11 @@ def _fixed_by(options: Iterable[str]) -> dict[str, Scalar]:
         if not found:
             message = f"--fix {item!r} has no value."
             raise UsageError(message, "Write --fix KEY=VALUE, for example --fix precision=bf16.")
-        fixed |= _fixed(name, [text])
+        new = _fixed(name, [text])
+        for twice in (key for key in new if fixed.get(key, new[key]) != new[key]):
+            message = f"{twice} is fixed twice: {fixed[twice]} and {new[twice]}."
+            raise UsageError(message, "Fix it at one value (method=qlora is method=lora with quantization=nf4).")
+        fixed |= new
     return fixed
 
 

@@ -8,6 +8,7 @@ from optuna.samplers import BaseSampler
 
 from autobatch.request import Limits
 from autobatch.search.facts import FEASIBLE, GIB, Fact, device_limit, too_large
+from autobatch.search.observing import WHOLE
 from autobatch.search.structured import StructuredSampler
 from autobatch.settings import CHECKPOINTING, EVAL_BATCH, METHOD, PRECISION, QUANTIZATION, Configuration, SearchSpace
 from autobatch.units import format_bytes
@@ -35,8 +36,10 @@ def what_would_fit(facts: Sequence[Fact], sampler: BaseSampler, space: SearchSpa
     if not short or needs <= limit:
         return evaluation or other or _NOTHING
     place = _place(limits)
+    whole = any(fact.verdict.kind in WHOLE for fact in measured)
+    known = "is about" if whole else "was not measured; a guess is"
     return (
-        f"The smallest need is about {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
+        f"The smallest need {known} {needs / GIB:.1f} GiB ({_named(configuration)}); {limit / GIB:.1f} GiB are safe "
         f"on this {place}. It takes a larger {place}, shorter samples, or --search quantization --search method."
     )
 

@@ -24,9 +24,10 @@ class Profile:
     effective_batch: int | None
     """None: the workload's own."""
 
-    def applied(self, workload: Workload, *, keep_batch: bool = False) -> Workload:
+    def applied(self, workload: Workload, *, keep_batch: bool = False, keep_samples: bool = False) -> Workload:
         """Return the workload under this profile, with a note that says what it changed."""
-        samples = min(workload.train_samples, self.train_samples or workload.train_samples)
+        wanted = None if keep_samples else self.train_samples
+        samples = min(workload.train_samples, wanted or workload.train_samples)
         batch = workload.effective_batch if keep_batch else self.effective_batch or workload.effective_batch
         changed = []
         if samples != workload.train_samples:
@@ -47,13 +48,14 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 )
 
 
-def apply(name: str, workload: Workload, *, keep_batch: bool = False) -> Workload:
+def apply(name: str, workload: Workload, *, keep_batch: bool = False, keep_samples: bool = False) -> Workload:
     """Return the workload under a profile by name.
 
     Args:
         name: of the profile.
         workload: as it is without one.
         keep_batch: leave the effective batch alone, as a person has named one.
+        keep_samples: leave the data alone, as a script has its own.
 
     Raises:
         UsageError: there is no such profile.
@@ -61,4 +63,4 @@ def apply(name: str, workload: Workload, *, keep_batch: bool = False) -> Workloa
     """
     if name not in PROFILES:
         raise UsageError(f"There is no profile {name!r}.", f"Choose one of {', '.join(PROFILES)}.")
-    return PROFILES[name].applied(workload, keep_batch=keep_batch)
+    return PROFILES[name].applied(workload, keep_batch=keep_batch, keep_samples=keep_samples)

@@ -41,3 +41,9 @@ def test_an_effective_batch_up_to_the_samples_is_accepted():
     assert as_asked(workload(5_500), job(effective_batch=5_500)).effective_batch == 5_500
     assert as_asked(workload(10), job(effective_batch=FREE)).effective_batch is None
     assert as_asked(workload(0), job()).effective_batch == 16
+
+
+def test_a_profile_of_a_script_sets_its_effective_batch_alone():
+    asked = Job("train.py", 60.0, script=("python", "train.py"), profile="quick")
+    changed = as_asked(workload(12_457), asked)
+    assert (changed.train_samples, changed.effective_batch) == (12_457, 8)

@@ -86,6 +86,7 @@ def test_quantised_full_training_is_not_in_the_space():
         ([f"{MICRO_BATCH}=9999999"], [], None, "cannot be '9999999'"),
         (["optim=nonsense"], [], None, "cannot be 'nonsense'"),
         ([], ["optim="], None, "cannot be ''"),
+        (["method=qlora", "quantization=int8"], [], None, "quantization is fixed twice: nf4 and int8"),
         (["attn_implementation=nonsense"], [], None, "cannot be 'nonsense'"),
         ([], ["dataloader_num_workers=-1"], None, "cannot be '-1'"),
         ([], [], {"fixx": {}}, "'fixx'"),

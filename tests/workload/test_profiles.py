@@ -32,3 +32,9 @@ def test_a_small_data_set_is_not_grown(workload):
 def test_an_unknown_profile_is_said(workload):
     with pytest.raises(UsageError, match="no profile 'fast'"):
         apply("fast", workload)
+
+
+def test_a_profile_leaves_the_data_of_a_script_alone(workload):
+    changed = apply("quick", workload, keep_samples=True)
+    assert (changed.train_samples, changed.effective_batch) == (12_457, 8)
+    assert "samples" not in changed.notes[1]
