@@ -122,16 +122,20 @@ def wishes(fix: Iterable[str], search: Iterable[str], file: Mapping[str, object]
 
 def _fixed_by(options: Iterable[str]) -> dict[str, Scalar]:
     fixed: dict[str, Scalar] = {}
+    options_of: dict[str, str] = {}
     for item in options:
         name, found, text = item.partition("=")
         if not found:
             message = f"--fix {item!r} has no value."
             raise UsageError(message, "Write --fix KEY=VALUE, for example --fix precision=bf16.")
         new = _fixed(name, [text])
-        for twice in (key for key in new if fixed.get(key, new[key]) != new[key]):
-            message = f"{twice} is fixed twice: {fixed[twice]} and {new[twice]}."
-            raise UsageError(message, "Fix it at one value (method=qlora is method=lora with quantization=nf4).")
+        # the same option once more goes before the first, as options do
+        for twice in (key for key in new if options_of.get(key, _plain(name)) != _plain(name)):
+            if fixed[twice] != new[twice]:
+                message = f"{twice} is fixed at {fixed[twice]} and at {new[twice]}."
+                raise UsageError(message, "Fix it at one value: method=qlora is method=lora with quantization=nf4.")
         fixed |= new
+        options_of |= dict.fromkeys(new, _plain(name))
     return fixed
 
 

@@ -149,8 +149,10 @@ class Outlook:
         """Let everything fail that evaluates like what was too large to evaluate, or fails by a setting's fault."""
         alike, unsafe = too_large_alike(facts, self._space), failed(facts, self._space)
         found = faults(facts, self._space)
-        out = [likeness(c) in alike or core(c) in unsafe or has_faults(c, found) for c in self._candidates]
-        self._fails |= np.array(out, dtype=bool)
+        self._fails[[self._index[key] for key in unsafe if key in self._index]] = True
+        if alike or found:
+            out = [likeness(c) in alike or has_faults(c, found) for c in self._candidates]
+            self._fails |= np.array(out, dtype=bool)
         self._fits &= ~self._fails
 
     def _observations(self, facts: Sequence[Fact]) -> Observations:

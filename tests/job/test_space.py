@@ -86,7 +86,8 @@ def test_quantised_full_training_is_not_in_the_space():
         ([f"{MICRO_BATCH}=9999999"], [], None, "cannot be '9999999'"),
         (["optim=nonsense"], [], None, "cannot be 'nonsense'"),
         ([], ["optim="], None, "cannot be ''"),
-        (["method=qlora", "quantization=int8"], [], None, "quantization is fixed twice: nf4 and int8"),
+        (["method=qlora", "quantization=int8"], [], None, "quantization is fixed at nf4 and at int8"),
+        (["quantization=int8", "method=qlora"], [], None, "quantization is fixed at int8 and at nf4"),
         (["attn_implementation=nonsense"], [], None, "cannot be 'nonsense'"),
         ([], ["dataloader_num_workers=-1"], None, "cannot be '-1'"),
         ([], [], {"fixx": {}}, "'fixx'"),
@@ -119,3 +120,7 @@ def test_a_freed_effective_batch_keeps_accumulation_at_one():
     freed = build_space(workload().__class__(workload().model, effective_batch=None), ("fp32",), 8, Wishes())
     assert {c.accumulation for c in freed.grid()} == {1}
     assert {32, 48} <= set(freed.micro_batches)
+
+
+def test_the_same_option_once_more_goes_before_the_first():
+    assert wishes(["optim=adafactor", "optim=adamw_8bit"], [], None).fix == {"optim": "adamw_8bit"}
