@@ -42,6 +42,14 @@ def answered(piece, samples_per_s, *, probe_s, stopped="every configuration has 
     return piece
 
 
+class AtOnce:
+    """Cards that do all work at once, one piece after the other."""
+
+    def run(self, work):
+        for call in work:
+            call("cuda:0")
+
+
 def probe(probe_s, *, verdict="ok", samples_per_s=400.0, **settings):
     return {
         "stage": "search",
@@ -220,11 +228,7 @@ def test_only_what_is_missing_is_run(pieces):
     answered(one, 490.0, probe_s=[100.0])
     begun = []
 
-    class Idle:
-        def run(self, work):
-            for call in work:
-                call("cuda:0")
-
+    class Idle(AtOnce):
         def search(self, piece, least_s, device):
             begun.append((piece.part, least_s, device))
 
@@ -274,11 +278,7 @@ def test_the_larger_card_is_asked_for_what_did_not_fit_and_counts_the_other_prob
         answered(part, 500.0, probe_s=[])
         part.trials += trials
 
-    class Fit:
-        def run(self, work):
-            for call in work:
-                call("cuda:0")
-
+    class Fit(AtOnce):
         def search(self, piece, *_):
             answered(piece, 900.0, probe_s=[])
             again, *rest = piece.settings
@@ -312,11 +312,7 @@ def test_the_rest_is_shared_out_among_cards():
         part.trials += [probe(1.0, verdict="cuda_oom_train", precision=one) for one in ("bf16", "fp16")]
     begun = []
 
-    class Idle:
-        def run(self, work):
-            for call in work:
-                call("cuda:0")
-
+    class Idle(AtOnce):
         def search(self, piece, *_):
             begun.append((piece.part, [one.get("precision") for one in piece.settings]))
             answered(piece, 600.0, probe_s=[])
@@ -335,11 +331,7 @@ def test_the_rest_is_shared_out_among_cards():
 def test_the_rest_of_a_grid_waits_for_the_smaller_cards(shared):
     begun = []
 
-    class Idle:
-        def run(self, work):
-            for call in work:
-                call("cuda:0")
-
+    class Idle(AtOnce):
         def search(self, piece, *_):
             begun.append(piece.part)
 
