@@ -53,7 +53,7 @@ class Confirmation:
     lowered: dict[str, Scalar] = field(default_factory=dict, init=False)
     """Of `tuned`: what alone made a finalist fail, as it is now."""
     exhausted: bool = field(default=False, init=False)
-    """Whether there were as many rounds as there may be, and nothing was confirmed."""
+    """Whether there were as many rounds as there may be, and each refuted its finalist."""
     _too_large: Fact | None = field(default=None, init=False)
     _compared: frozenset[Core] = field(default=frozenset(), init=False)
     _start: int = field(default=0, init=False)
@@ -78,7 +78,9 @@ class Confirmation:
             elif not self._compare():
                 break
         else:
-            self.exhausted = not any(fact.ok for fact in self._confirmed())
+            own = self._confirmed()[self._start :]  # an accident tells nothing
+            refuted = [fact for fact in own if not fact.ok and fact.verdict.kind not in ACCIDENTS]
+            self.exhausted = len(refuted) == LARGEST_ROUNDS
         return None if self.broken or self.exhausted else self.chosen()
 
     @property

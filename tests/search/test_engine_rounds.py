@@ -145,6 +145,13 @@ def test_where_every_confirmation_fails_nothing_that_was_not_confirmed_is_chosen
     assert [purpose for _, purpose in world.tried].count("confirm") == 6
 
 
+def test_accidents_refute_nothing(search, confirming):
+    confirming(lambda *_: Verdict(Kind.KILLED, duration_s=5.0))
+    chosen = search(sampler_name="grid").run().chosen
+    assert chosen is not None
+    assert not chosen.confirmed
+
+
 @pytest.mark.parametrize("sampler", ["structured", "grid", "random"])
 def test_where_the_loader_is_the_bound_compute_decides(search, world, sampler):
     """With 2 workers all are as fast: more of them are chosen afterwards."""
