@@ -13,7 +13,7 @@ from pathlib import Path
 from autobatch import settings as s
 from autobatch.probe.conductor import Conductor
 from autobatch.probe.device import Peak
-from autobatch.probe.schedule import accumulation
+from autobatch.probe.schedule import accumulation, grows
 from autobatch.probe.session import Session
 from autobatch.probe.timing import starvation_s
 from autobatch.probe.utilization import mfu
@@ -72,18 +72,19 @@ def waiting_s(session: Session, compute_s: float) -> float:
     return max(measured, starvation_s(configuration.accumulation, workers, prefetch, batch_s, compute_s))
 
 
-def memory(conductor: Conductor, last: Peak) -> Figures:
+def memory(conductor: Conductor, last: Peak, *, gives_back: bool) -> Figures:
     """Return the figures of device memory: of training, of evaluation, and of all together.
 
     Args:
         conductor: read the peaks of the worst case and of the evaluation.
         last: peak since then, of typical steps and what followed.
+        gives_back: whether the allocator can give back gaps between blocks in use: its segments grow and shrink.
 
     """
     train, evaluation = conductor.train_peak, conductor.eval_peak
     after = last
     if train is not None and conductor.parts.times:
-        train = after = training_peak(train, last)
+        train = after = training_peak(train, last, gives_back=gives_back)
     peaks = [peak for peak in (train, evaluation, after) if peak is not None]
     return {
         "device_peak_used_bytes": max(peak.used for peak in peaks),
@@ -96,13 +97,14 @@ def memory(conductor: Conductor, last: Peak) -> Figures:
     }
 
 
-def training_peak(worst: Peak, last: Peak) -> Peak:
+def training_peak(worst: Peak, last: Peak, *, gives_back: bool) -> Peak:
     """Return the peak of training from that of the worst case and that of the steps after it.
 
     Where both allocated the same, they met the same longest micro-batch, and what one reserved beyond the other lies
-    between its blocks: few trainings lay them out so, and the allocator gives it back before it fails. Else the higher.
+    between its blocks: few trainings lay them out so, and an allocator that can gives it back before it fails. Else the
+    higher.
     """
-    if not _same_batch(worst, last):
+    if not gives_back or not _same_batch(worst, last):
         return max(worst, last, key=lambda peak: peak.used)
     lower = min(worst, last, key=lambda peak: peak.reserved or 0)
     # the context grows by what later kernels load
@@ -164,7 +166,7 @@ def measurements(session: Session, startup_s: Mapping[str, float]) -> Measuremen
     material = session.material
     found: Figures = {
         **speed(session),
-        **memory(session.conductor, session.meter.peak()),
+        **memory(session.conductor, session.meter.peak(), gives_back=grows(session.request)),
         **evaluation_speed(session),
         **power(session),
         "loader_batch_s": material.clock.batch_s,

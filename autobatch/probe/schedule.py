@@ -54,7 +54,7 @@ def evaluates(request: ProbeRequest) -> bool:
 
 def repeats_soon(request: ProbeRequest) -> bool:
     """Tell whether this probe, too short to meet many lengths, repeats the first from the start."""
-    return request.plan.purpose == "probe" and _grows(request)
+    return request.plan.purpose == "probe" and grows(request)
 
 
 def parts(request: ProbeRequest, started: float) -> Parts:
@@ -67,14 +67,14 @@ def parts(request: ProbeRequest, started: float) -> Parts:
     """
     plan = request.plan
     # elsewhere memory grows with every new length, and what repeats would not show it
-    repeats = plan.purpose == "confirm" and _grows(request)
+    repeats = plan.purpose == "confirm" and grows(request)
     return Parts(
         evaluates=evaluates(request),
         times=plan.purpose in TIMED_MICRO_STEPS,
         warm_up=REPEATED_MICRO_STEPS if repeats else WARM_UP_MICRO_STEPS,
         repeats=repeats,
         workers=int(request.configuration[WORKERS]),
-        ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not _grows(request)),
+        ends_longest=plan.purpose == "confirm" or (plan.purpose == "probe" and not grows(request)),
         rule=_rule(plan),
         deadline=started + DEADLINE_SHARE * plan.max_seconds,
         hopeless_micro_s=hopeless_micro_s(request),
@@ -90,7 +90,7 @@ def _rule(plan: Plan) -> Rule:
     return Rule(plan.precision_target, shortest_s, longest_s, TOLERANCE, patience_s)
 
 
-def _grows(request: ProbeRequest) -> bool:
+def grows(request: ProbeRequest) -> bool:
     """Tell whether the allocator's segments grow, so that many lengths leave it no gaps."""
     return request.device != "cpu" and request.configuration[ALLOCATOR] == EXPANDABLE
 

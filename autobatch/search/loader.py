@@ -69,10 +69,11 @@ class LoaderStage:
         if not choices or wanted is None:
             return None
         same = (f for f in self.desk.facts if f.ok and f.samples_per_s and f.purpose == "probe")
-        self._measured = {_workers(f): f for f in same if f.configuration == _with(fact, _workers(f))}
-        self._measured |= {_workers(fact): fact}
+        self._known = {_workers(f): f for f in same if f.configuration == _with(fact, _workers(f))}
+        self._measured = {_workers(fact): fact}
         self._most = most_workers(fact.verdict.measurements, _workers(fact), self.desk.limits)
         self._climb(fact, choices, min((c for c in choices if c >= wanted), default=choices[-1]))
+        self._measured = self._known | self._measured
         self._try_none(fact, choices)
         return self._least_busy()
 
@@ -105,7 +106,7 @@ class LoaderStage:
 
     def _probe(self, fact: Fact, workers: int) -> Fact:
         reason = f"{workers} worker{'s' * (workers != 1)} should be the fewest that keep the device busy"
-        seen = _probed(self.desk, self.budget, _with(fact, workers), reason)
+        seen = self._known.get(workers) or _probed(self.desk, self.budget, _with(fact, workers), reason)
         if seen.ok:
             self._measured[workers] = seen
         return seen

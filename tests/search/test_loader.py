@@ -79,5 +79,21 @@ def test_what_the_search_measured_with_other_workers_counts():
     assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(facts[1]) == 0
 
 
+def test_workers_known_to_be_too_few_are_climbed_from():
+    """A person's own one worker is not enough; the prediction was one."""
+    figures = {"loader_batch_s": 0.009, "micro_step_s": 0.01}
+    own = Configuration({WORKERS: 1})
+    starved = ran(samples_per_s=50.0, loader_wait_fraction=0.5, **figures)
+    busy = ran(samples_per_s=100.0, loader_wait_fraction=0.0, **figures)
+    base = ran(samples_per_s=40.0, loader_wait_fraction=0.6, **figures)
+    facts = [Fact(0, own, "search", "probe", starved), Fact(1, own.replace({WORKERS: 0}), "search", "probe", base)]
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 1, 2, 4)}, 8)
+    asked_for = []
+    desk = SimpleNamespace(facts=facts, space=space, limits=Limits())
+    desk.probe = lambda asked, *_: asked_for.append(asked[WORKERS]) or Fact(2, asked, "loader", "probe", busy)
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(facts[1]) == 2
+    assert asked_for == [2]
+
+
 def ran(**figures):
     return Verdict(Kind.OK, Measurements(**figures), duration_s=5.0)
