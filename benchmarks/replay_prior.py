@@ -13,10 +13,8 @@ from autobatch.search.speed import PaceFor
 from autobatch.settings import Configuration
 from autobatch.workload import presets
 from autobatch.workload.spec import Lengths, Lora, Model, Workload
+from benchmarks.plan import RECORDED
 from benchmarks.replay_surfaces import Surface
-
-BARE_LOOP = memory.Loop(embeddings_full=False, t5_fused=False)
-"""How the surfaces were recorded: no Trainer."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,12 @@ def shapes_of(surface: Surface, effective_batch: int, *, with_prior: bool) -> Sh
     predict = partial(_predict, workload)
     if not surface.card:
         return Shapes(workload, predict, None)
-    pace_for = partial(pace_of, card=cards.find(surface.card), loop=BARE_LOOP)
+    pace_for = partial(pace_of, card=cards.find(surface.card), loop=RECORDED)
     return Shapes(workload, predict, pace_for(workload), pace_for)
 
 
 def _predict(workload: Workload, configuration: Configuration) -> Expected:
-    found = memory.predict(workload, configuration, loop=BARE_LOOP)
+    found = memory.predict(workload, configuration, loop=RECORDED)
     return Expected(found.used_bytes, found.rel_sigma)
 
 

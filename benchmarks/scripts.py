@@ -4,10 +4,11 @@
 
 Each script is searched as it is by `autobatch search ... -- python SCRIPT run.yaml`, the answer is frozen and merged
 into `run.yaml` by `autobatch export --into`, and the script is run again twice on that file, forked from a process that
-has imported torch. Between two runs `autobatch verify` measures anew, which tells a machine that drifts from a promise
-that was wrong. Its steps are timed by `autobatch.Callback`: `--steps` of them after the first 50, in which the
-process warms up; `whole` has those, too. They are held against the promise: s/step within 5 %, or 1.5 times the
-difference of the two runs, where that is more.
+has imported torch. Between two runs `autobatch verify` measures anew (`again`), which tells a machine that drifts from
+a promise that was wrong. A run has twice `--steps`, timed by `autobatch.Callback`: in the first half the process warms
+up, the other is held against the promise; `whole` has both. An epoch of each case has 100 steps, so that what is timed
+has the lengths of the whole set, as the promise has. s/step is to be within 5 %, or 1.5 times the difference of the two
+runs, where that is more.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class Row(fidelity.Row):
     search_s: float = 0.0
 
     @property
+    def again_error(self) -> float | None:
+        """The same of what `verify` measured between the runs."""
+        return self._error(*(statistics.fmean(v) if v else None for v in (self.verified_step_s, self.real_step_s)))
+
+    @property
     def ok(self) -> bool:
         """Whether the promise was kept: within 5 %, or 1.5 times what two real runs differ by, where that is more."""
         allowed = max(SAME, fidelity.REPEAT_FACTOR * (self.floor or 0.0))
@@ -73,7 +79,7 @@ class Trial:
             self.note_answer(self.search(case, words))
             self.command(["export", "best.yaml", "--into", "run.yaml", "--format", case.target])
             with (self.folder / "run.yaml").open("a") as content:
-                content.write(f"max_steps: {fidelity.SETTLING_STEPS + self.options.steps}\n")
+                content.write(f"max_steps: {2 * self.options.steps}\n")
             for repeat in range(self.options.repeats):
                 if repeat:
                     self.verify()
@@ -177,8 +183,9 @@ def report(rows: list[Row]) -> str:
     for row in rows:
         values = row.configuration
         batch = f"{values.get('per_device_train_batch_size')} x {values.get('gradient_accumulation_steps')}"
-        lines.append(f"{fidelity.line(replace(row, config=f'{row.config}, {batch}', probe_s=row.search_s))}")
-    return "\n".join([fidelity.HEADER.replace("  probe s", " search s"), *lines])
+        again = f"{row.again_error:+.1%}" if row.again_error is not None else "-"
+        lines.append(f"{fidelity.line(replace(row, config=f'{row.config}, {batch}', probe_s=row.search_s))} {again:>8}")
+    return "\n".join([f"{fidelity.HEADER.replace('  probe s', ' search s')} {'again':>8}", *lines])
 
 
 def command() -> argparse.ArgumentParser:

@@ -33,27 +33,30 @@ _COMMON = {"output_dir": "out", "report_to": "none", "num_train_epochs": 3.0, "l
 def summariser(folder: Path, _: str) -> dict[str, Any]:
     """Return the file of a small summariser that makes its own model."""
     batch = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
-    return {"data": str(folder / "data.jsonl"), **batch, **_COMMON, "save_strategy": "no"}
+    # all but a twentieth is trained on
+    return {"data": str(folder / "data.jsonl"), "samples": 1684, **batch, **_COMMON, "save_strategy": "no"}
 
 
 def published(folder: Path, device: str) -> dict[str, Any]:
     """Return the file of a summariser with the arguments of transformers' own example, and make its model."""
     save_bart(folder / "model", folder / "data.jsonl", width=64 if device == "cpu" else 768)
     files = {"train_file": str(folder / "data.jsonl"), "validation_file": str(folder / "data.jsonl")}
-    lengths = {"max_source_length": 192, "max_target_length": 48, "max_train_samples": 1000, "max_eval_samples": 40}
+    lengths = {"max_source_length": 192, "max_target_length": 48, "max_train_samples": 1600, "max_eval_samples": 40}
     batch = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "predict_with_generate": True}
     model = {"model_name_or_path": str(folder / "model"), "do_train": True, "do_eval": True}
     return {**model, **files, **lengths, **batch, **_COMMON}
 
 
 def sft(folder: Path, device: str) -> dict[str, Any]:
-    """Return the file of a TRL training; on a card that of a 3B model under QLoRA, with random weights."""
+    """Return the file of a TRL training under QLoRA, and make its model: a small Llama, on a card one of 3B."""
+    model, data = folder / "model", folder / "data.jsonl"
+    if small := device == "cpu":
+        save_llama(model, data)
+    else:
+        save_preset(model, data, device)
     batch = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    content = {"data": str(folder / "data.jsonl"), **batch, **_COMMON, "save_strategy": "no", "max_length": 256}
-    if device == "cpu":
-        return content | {"bf16": False}
-    save_preset(folder / "model", folder / "data.jsonl", device)
-    return content | {"model": str(folder / "model"), "qlora": True, "max_length": 1024}
+    content = {"data": str(data), "samples": 800, "model": str(model), "qlora": True, "bf16": not small, **batch}
+    return content | _COMMON | {"save_strategy": "no", "max_length": 256 if small else 1024}
 
 
 CASES = {
@@ -90,6 +93,12 @@ def save_bart(folder: Path, data: Path, width: int) -> None:
     model = runpy.run_path(str(EXAMPLES / "user_seq2seq.py"))["make_model"](width, size)
     model.config.max_length = None
     model.save_pretrained(folder)
+
+
+def save_llama(folder: Path, data: Path) -> None:
+    """Save a small Llama with random weights and a tokenizer."""
+    size = save_tokenizer(folder, data)
+    runpy.run_path(str(EXAMPLES / "user_trl_sft.py"))["small_model"](size).save_pretrained(folder)
 
 
 def save_preset(folder: Path, data: Path, device: str) -> None:

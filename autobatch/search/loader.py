@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from autobatch import attributes
 from autobatch.request import Limits, Plan
@@ -18,6 +19,8 @@ BUSY = 0.02
 """The device is busy where it waits for the loader less than this share of the time."""
 SLOWER = 0.05
 """A loss of throughput beyond noise: workers whose wait looks short are too few where it comes with them."""
+CLEAR = 0.15
+"""More than two short probes of one configuration differ by on a busy host: below it, one is not enough to tell."""
 MARGIN = 1.1
 """Workers make batches unevenly: they are given this much more than the mean rate asks for."""
 LARGEST_STEPS = 3
@@ -72,17 +75,18 @@ class LoaderStage:
         self._known = {_workers(f): f for f in same if f.configuration == _with(fact, _workers(f))}
         self._measured = {_workers(fact): fact}
         self._most = most_workers(fact.verdict.measurements, _workers(fact), self.desk.limits)
-        self._climb(fact, choices, min((c for c in choices if c >= wanted), default=choices[-1]))
+        expected = min((c for c in choices if c >= wanted), default=choices[-1])
+        self._climb(fact, choices, expected)
         self._measured = self._known | self._measured
         self._try_none(fact, choices)
+        self._doubt(expected)
         return self._least_busy()
 
     def _try_none(self, fact: Fact, choices: list[int]) -> None:
         """Probe without workers where none is enough and steps are so short that it costs less to make batches here."""
         batch_s, step_s = fact.verdict.measurements.loader_batch_s, fact.verdict.measurements.micro_step_s
         lost = min(self._lost(measured) for measured in self._measured.values())
-        short_of_time = self.budget.left_s < 2 * typical_probe_s(self.desk.facts)
-        if 0 in self._measured or 0 not in choices or not batch_s or not step_s or short_of_time:
+        if 0 in self._measured or 0 not in choices or not batch_s or not step_s or self._short_of_time():
             return
         if batch_s / (batch_s + step_s) < lost:
             self._probe(fact, 0)
@@ -90,7 +94,7 @@ class LoaderStage:
     def _climb(self, fact: Fact, choices: list[int], workers: int) -> None:
         for _ in range(LARGEST_STEPS):
             workers = self._within(choices, workers)
-            if workers in self._measured or self.budget.left_s < 2 * typical_probe_s(self.desk.facts):
+            if workers in self._measured or self._short_of_time():
                 return
             seen = self._probe(fact, workers)
             if seen.verdict.kind in HOST_MEMORY:
@@ -101,6 +105,20 @@ class LoaderStage:
             else:
                 return
 
+    def _doubt(self, expected: int) -> None:
+        """Measure the number that was expected to be enough again where one probe says, not clearly, that it is not."""
+        chosen, seen = self._least_busy(), self._measured.get(expected)
+        if seen is None or expected >= chosen or self._short_of_time():
+            return
+        if self._lost(seen) - self._lost(self._measured[chosen]) > CLEAR:
+            return
+        same = [f for f in self.desk.facts if f.ok and f.purpose == "probe" and f.configuration == seen.configuration]
+        if len(same) < 2:  # noqa: PLR2004 - what an earlier run of the same command has done is not done again
+            plan = Plan(max_seconds=min(longest_s(DEADLINE_S, self.desk.facts), self.budget.left_s))
+            why = f"are {expected} workers really too few?"
+            same = [seen, self.desk.probe(seen.configuration, plan, "loader", {attributes.WHY: why})]
+        self._measured[expected] = _mean([f for f in same if f.ok])
+
     def _within(self, choices: list[int], workers: int) -> int:
         return max((c for c in choices if c <= min(workers, self._most)), default=choices[0])
 
@@ -110,6 +128,9 @@ class LoaderStage:
         if seen.ok:
             self._measured[workers] = seen
         return seen
+
+    def _short_of_time(self) -> bool:
+        return self.budget.left_s < 2 * typical_probe_s(self.desk.facts)
 
     def _least_busy(self) -> int:
         return fewest({workers: self._lost(fact) for workers, fact in self._measured.items()})
@@ -142,6 +163,14 @@ def _probed(desk: Desk, budget: Budget, asked: Configuration, reason: str) -> Fa
         return before
     plan = Plan(max_seconds=min(longest_s(DEADLINE_S, desk.facts), budget.left_s))
     return desk.probe(asked, plan, "loader", {attributes.WHY: reason})
+
+
+def _mean(same: Sequence[Fact]) -> Fact:
+    """Return one fact with the mean throughput and wait of several."""
+    first, waits = same[0], statistics.fmean(map(_wait, same))
+    speed = statistics.fmean(fact.samples_per_s for fact in same)
+    measured = replace(first.verdict.measurements, samples_per_s=speed, loader_wait_fraction=waits)
+    return replace(first, verdict=replace(first.verdict, measurements=measured))
 
 
 def _workers(fact: Fact) -> int:

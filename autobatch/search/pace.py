@@ -28,7 +28,7 @@ def pace_of(workload: Workload, card: Card, loop: Loop = TRAINER) -> PaceOf:
     nameless = Card(card.name, card.title, card.memory_bytes, {})
     source, target = memory.longest_tokens(workload)
 
-    def plain(arm: Configuration) -> Pace:
+    def counted(arm: Configuration) -> Pace:
         # launches do not depend on the micro-batch: one simulation, which is kept, tells both
         many = arm.replace({MICRO_BATCH: LARGE})
         floor = compute.predict_time(workload, many, nameless, loop=loop)
@@ -38,11 +38,11 @@ def pace_of(workload: Workload, card: Card, loop: Loop = TRAINER) -> PaceOf:
         flops = compute.flops_per_sample(workload, arm, source, target, recompute=True)
         return Pace(floor.seconds, flops / (TYPICAL_TFLOPS * 1e12), floor.rel_sigma)
 
-    return lambda arm: _quantized(plain(arm.replace({QUANTIZATION: "none"})), arm)
+    return lambda arm: _quantized(counted(arm), arm)
 
 
 def _quantized(pace: Pace, arm: Configuration) -> Pace:
-    """Slow an arm's plain twin by what dequantisation costs, which operation counts leave out."""
+    """Slow a quantised arm by what dequantisation costs, which is not counted; what else it moves is."""
     if arm[QUANTIZATION] == "none":
         return pace
     mean = effect((QUANTIZATION, arm[QUANTIZATION])).mean

@@ -45,7 +45,9 @@ def test_the_difference_of_a_pair_is_what_the_new_length_cost(order, first):
 def test_a_training_is_timed_in_pairs():
     row = new_lengths.measure("demo-8x2", "cpu", 8.0)
 
-    assert row["neither"]["pairs"] >= new_lengths.FEWEST_PAIRS
+    kinds = [row[kind] for kind in new_lengths.KINDS if kind in row]  # on a slow machine lengths are new for long
+    assert kinds
+    assert all(kind["pairs"] >= new_lengths.FEWEST_PAIRS for kind in kinds)
     assert row["micro_step_s"] > 0
     assert "demo-8x2" in new_lengths.line(row)
 

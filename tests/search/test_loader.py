@@ -95,5 +95,27 @@ def test_workers_known_to_be_too_few_are_climbed_from():
     assert asked_for == [2]
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "expected", "probes"), [(90.0, 103.0, 2, 3), (90.0, 90.0, 4, 3), (70.0, 100.0, 4, 2)]
+)
+def test_the_expected_number_is_given_up_only_where_it_falls_short_clearly_or_twice(first, again, expected, probes):
+    """Two workers should be enough; a busy host made one probe of them look slower than four."""
+    figures = {"loader_batch_s": 0.018, "micro_step_s": 0.01}
+    speeds = {2: [first, again], 4: [100.0]}
+    base = Fact(0, Configuration({WORKERS: 0}), "search", "probe", ran(samples_per_s=40.0, **figures))
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 2, 4)}, 8)
+    facts = [base]
+
+    def probe(asked, *_):
+        speed = speeds[asked[WORKERS]].pop(0)
+        verdict = ran(samples_per_s=speed, loader_wait_fraction=0.0 if speed >= 100 else 0.03, **figures)
+        facts.append(Fact(len(facts), asked, "loader", "probe", verdict))
+        return facts[-1]
+
+    desk = SimpleNamespace(facts=facts, space=space, limits=Limits(), probe=probe)
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(base) == expected
+    assert len(facts) == 1 + probes
+
+
 def ran(**figures):
     return Verdict(Kind.OK, Measurements(**figures), duration_s=5.0)
