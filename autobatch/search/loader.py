@@ -17,6 +17,8 @@ from autobatch.verdict import Measurements
 
 BUSY = 0.02
 """The device is busy where it waits for the loader less than this share of the time."""
+WORTH = 0.01
+"""More workers that shorten the wait by less are not worth their memory, and short probes cannot tell."""
 SLOWER = 0.05
 """A loss of throughput beyond noise: workers whose wait looks short are too few where it comes with them."""
 CLEAR = 0.15
@@ -54,7 +56,7 @@ def fewest(waits: Mapping[int, float]) -> int:
 
     """
     floor = min(waits.values())
-    enough = BUSY if floor <= BUSY else floor + BUSY
+    enough = max(BUSY, floor + WORTH) if floor <= BUSY else floor + BUSY
     return min(workers for workers, wait in waits.items() if wait <= enough)
 
 
