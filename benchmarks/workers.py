@@ -37,8 +37,6 @@ MODULES = 64
 WORKERS = "dataloader_num_workers"
 SEARCH_SHARE = 0.5
 """Of the time, for the search."""
-NOISE = 0.005
-"""Of the share of the time that a short probe waits: two of the same configuration differ by as much."""
 OVERTIME_S, REPORT_S, PROBE_S = 10.0, 30.0, 12.0
 """A search is interrupted so long after its budget; what a report takes at most; with less no probe is begun."""
 FIXED: dict[str, Scalar] = {
@@ -103,14 +101,10 @@ def measure(path: Path, counts: list[int], device: str, deadline: Deadline) -> I
             }
 
 
-def least(rows: list[dict[str, Any]]) -> list[int]:
-    """Return the least workers that keep the device busy, or that more would not help.
-
-    Where a wait is so near the limit that another measurement may decide otherwise, all that it may come to.
-    """
+def least(rows: list[dict[str, Any]]) -> int | None:
+    """Return the least workers that keep the device busy, or that more would not help; None where none ran."""
     waits = {r["workers"]: r["loader_wait_fraction"] or 0.0 for r in rows if r["verdict"] == "ok"}
-    off = [{number: max(wait + by, 0.0) for number, wait in waits.items()} for by in (-NOISE, 0.0, NOISE)]
-    return sorted({fewest(one) for one in off}) if waits else []
+    return fewest(waits) if waits else None
 
 
 def line(row: dict[str, Any]) -> str:
@@ -124,7 +118,7 @@ def judged(answer: dict[str, Any], report: str, rows: list[dict[str, Any]]) -> d
     """Return what was chosen beside the least by measurement, and what the report says; `ok` where they agree."""
     chosen = answer["chosen"]["configuration"][WORKERS] if answer.get("chosen") else None
     said = [text.strip() for text in report.splitlines() if "of host memory" in text]
-    good = chosen in least(rows) and (bool(said) or chosen == 0)
+    good = chosen is not None and chosen == least(rows) and (bool(said) or chosen == 0)
     return {"chosen": chosen, "least": least(rows), "said": said, "ok": good}
 
 
@@ -149,8 +143,7 @@ def main() -> int:
             record.keep(device=options.device, **judged(answer, report, rows), rows=rows)
     found = judged(answer, report, rows)
     print(f"{'workers':>7} {'wait %':>8} {'samples/s':>10} {'one takes':>12}", *map(line, rows), sep="\n")
-    again = " or ".join(map(str, found["least"]))
-    print(f"chosen: {found['chosen']}; least that keeps the device busy, measured again: {again or '-'}")
+    print(f"chosen: {found['chosen']}; least that keeps the device busy, measured again: {found['least']}")
     print(f"the report says: {found['said'][0] if found['said'] else 'nothing of the memory of a worker'}")
     return 0 if found["ok"] and len(rows) == len(counts) else 1
 

@@ -116,9 +116,8 @@ class LoaderStage:
             return
         same = [f for f in self.desk.facts if f.ok and f.purpose == "probe" and f.configuration == seen.configuration]
         if len(same) < 2:  # noqa: PLR2004 - what an earlier run of the same command has done is not done again
-            plan = Plan(max_seconds=min(longest_s(DEADLINE_S, self.desk.facts), self.budget.left_s))
             why = f"are {expected} workers really too few?"
-            same = [seen, self.desk.probe(seen.configuration, plan, "loader", {attributes.WHY: why})]
+            same = [seen, _probed_now(self.desk, self.budget, seen.configuration, why)]
         self._measured[expected] = _mean([f for f in same if f.ok])
 
     def _within(self, choices: list[int], workers: int) -> int:
@@ -161,8 +160,10 @@ def faster_value(desk: Desk, budget: Budget, fact: Fact, name: str) -> Scalar:
 def _probed(desk: Desk, budget: Budget, asked: Configuration, reason: str) -> Fact:
     """Return what an earlier run of the same command measured of a configuration, or what is measured now."""
     before = next((f for f in desk.facts if f.ok and f.stage == "loader" and f.configuration == asked), None)
-    if before is not None:
-        return before
+    return before or _probed_now(desk, budget, asked, reason)
+
+
+def _probed_now(desk: Desk, budget: Budget, asked: Configuration, reason: str) -> Fact:
     plan = Plan(max_seconds=min(longest_s(DEADLINE_S, desk.facts), budget.left_s))
     return desk.probe(asked, plan, "loader", {attributes.WHY: reason})
 

@@ -19,7 +19,7 @@ def arm(**settings):
 
 @pytest.mark.parametrize(("precision", "low", "high"), [("bf16", 0.85, 0.95), ("tf32", 1.0, 1.1)])
 def test_adapters_beside_nf4_layers_copy_no_input_as_those_beside_bf16_ones_do(pace, precision, low, high):
-    """Samples took 0.87 to 0.95 times as long in bf16 on an H200, 1.02 to 1.04 times in tf32."""
+    """Samples took 0.86 to 0.95 times as long in bf16 on an H200, 1.02 to 1.04 times in tf32."""
     plain, quantized = (pace(arm(quantization=kind, precision=precision)) for kind in ("none", "nf4"))
     assert low < quantized.sample_s / plain.sample_s < high
 
