@@ -40,9 +40,9 @@ _EFFECTS: Mapping[tuple[str, Scalar], Effect] = {
     (PRECISION, "fp32"): Effect((0, 0, 0, 0, 1.0, 0), (0.02, 0.02, 0.05, 0.1, 0.6, 0.02)),
     (PRECISION, "fp16"): Effect((0, 0, 0.03, 0, 0, 0.1), (0.02, 0.02, 0.05, 0.1, 0.05, 0.2)),
     (METHOD, "lora"): Effect((-1.0, -0.1, 0.3, 0, -0.2, -1.0), (0.7, 0.3, 0.3, 0.2, 0.2, 0.8)),
-    # Beside a bf16 base under peft's adapters, a 3B model's micro-steps took a quarter longer at the median where launches
-    # are the bound (-13 to +80 %: processes differ), and 5 to 14 % less where the device is, which is counted: no copy
-    # of a layer's input in fp32 (an H200).
+    # Beside a bf16 base under peft's adapters, a 3B model's micro-steps took a quarter longer at the median where
+    # launches are the bound (-13 to +80 %: processes differ), and 5 to 14 % less where the device is, which is
+    # counted: no copy of a layer's input in fp32 (an H200).
     (QUANTIZATION, "nf4"): Effect((-0.8, 0, 0.2, 0, 0.02, 0), (0.5, 0.15, 0.15, 0.2, 0.1, 0.2)),
     (QUANTIZATION, "int8"): Effect((-0.5, 0, 0.6, 0, 0.4, 0), (0.4, 0.2, 0.4, 0.2, 0.3, 0.2)),
     (LIGER, True): Effect((0, -0.4, 0, 0, -0.03, 0), (0.05, 0.4, 0.1, 0.1, 0.1, 0.02)),
