@@ -1,21 +1,23 @@
 """A slow data set: the DataLoader workers chosen beside the least that keep the device busy, by measuring them all.
 
-    python -m benchmarks.workers [--device cpu|cuda:0] [--workers 0,1,2,3] [--seconds S] [--json FILE]
+    python -m benchmarks.workers [--device cpu|cuda:0] [--workers 0,1,2,3] [--rounds 2] [--seconds S] [--json FILE]
 
 The samples are modules of Python's standard library, tokenised whole and then cut to a few tokens, so that making a
 micro-batch takes long and training on it does not. `autobatch search` chooses the workers; then every number of them
-is measured, and `autobatch report` must say what one costs in memory. On the CPU the workers take cores from training.
+is measured, all of them in turn, `--rounds` times, and their mean counts; `autobatch report` must say what one costs in
+memory. What the search measured is kept beside. On the CPU the workers take cores from training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,17 @@ def write_data(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def search(path: Path, folder: Path, options: argparse.Namespace, budget_s: float) -> tuple[dict[str, Any], str]:
-    """Search on the command line; return the answer and the report, which are empty where there is none."""
+@dataclass(frozen=True)
+class Searched:
+    """What a search came to: its answer, its report and its trials; empty where there is none."""
+
+    answer: dict[str, Any] = field(default_factory=dict)
+    report: str = ""
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+
+def search(path: Path, folder: Path, options: argparse.Namespace, budget_s: float) -> Searched:
+    """Search on the command line."""
     database = str(folder / "trials.db")
     asked = ["--model", "demo", "--data", str(path), "--effective-batch", str(BATCH), "--budget", f"{budget_s:.0f}s"]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
@@ -66,8 +77,10 @@ def search(path: Path, folder: Path, options: argparse.Namespace, budget_s: floa
     done = processes.run(words, budget_s + OVERTIME_S)
     sys.stderr.write(done.errors[-2000:])
     if not done.output.strip():
-        return {}, ""
-    return json.loads(done.output), processes.run(["-m", "autobatch", "report", "--db", database], REPORT_S).output
+        return Searched()
+    report = processes.run(["-m", "autobatch", "report", "--db", database], REPORT_S).output
+    trials = processes.run(["-m", "autobatch", "trials", "--json", "--limit", "0", "--db", database], REPORT_S).output
+    return Searched(json.loads(done.output), report, json.loads(trials or "[]"))
 
 
 def workload_of(path: Path) -> Workload:
@@ -78,7 +91,7 @@ def workload_of(path: Path) -> Workload:
 
 
 def measure(path: Path, counts: list[int], device: str, deadline: Deadline) -> Iterator[dict[str, Any]]:
-    """Measure every number of workers for which there is time, from one preloaded process."""
+    """Measure the numbers of workers in turn, as long as there is time, from one preloaded process."""
     gpu = open_device(int(device.partition(":")[2] or 0)) if device != "cpu" else None
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -103,8 +116,11 @@ def measure(path: Path, counts: list[int], device: str, deadline: Deadline) -> I
 
 def least(rows: list[dict[str, Any]]) -> int | None:
     """Return the least workers that keep the device busy, or that more would not help; None where none ran."""
-    waits = {r["workers"]: r["loader_wait_fraction"] or 0.0 for r in rows if r["verdict"] == "ok"}
-    return fewest(waits) if waits else None
+    waits: dict[int, list[float]] = {}
+    for row in rows:
+        if row["verdict"] == "ok":
+            waits.setdefault(row["workers"], []).append(row["loader_wait_fraction"] or 0.0)
+    return fewest({workers: statistics.fmean(seen) for workers, seen in waits.items()}) if waits else None
 
 
 def line(row: dict[str, Any]) -> str:
@@ -114,10 +130,10 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['workers']:>7} {figures} {format_bytes(each) if each else '-':>12}"
 
 
-def judged(answer: dict[str, Any], report: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def judged(searched: Searched, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what was chosen beside the least by measurement, and what the report says; `ok` where they agree."""
-    chosen = answer["chosen"]["configuration"][WORKERS] if answer.get("chosen") else None
-    said = [text.strip() for text in report.splitlines() if "of host memory" in text]
+    chosen = searched.answer["chosen"]["configuration"][WORKERS] if searched.answer.get("chosen") else None
+    said = [text.strip() for text in searched.report.splitlines() if "of host memory" in text]
     good = chosen is not None and chosen == least(rows) and (bool(said) or chosen == 0)
     return {"chosen": chosen, "least": least(rows), "said": said, "ok": good}
 
@@ -126,6 +142,7 @@ def command() -> argparse.ArgumentParser:
     """Return the command line."""
     made = parser(__doc__, seconds=300.0)
     made.add_argument("--workers", default="0,1,2,3")
+    made.add_argument("--rounds", type=int, default=2, help="of measuring every number")
     return made
 
 
@@ -133,15 +150,15 @@ def main() -> int:
     """Print every number of workers beside the choice; exit with 1 where it is not the least that keeps busy."""
     options = command().parse_args()
     deadline, record = Deadline(options.seconds), Record(options.json, "benchmarks.workers")
-    counts, rows = [int(count) for count in options.workers.split(",")], []
+    counts, rows = [int(count) for count in options.workers.split(",")] * options.rounds, []
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
         path = Path(name, "slow.jsonl")
         write_data(path)
-        answer, report = search(path, Path(name), options, SEARCH_SHARE * options.seconds)
+        searched = search(path, Path(name), options, SEARCH_SHARE * options.seconds)
         for row in measure(path, counts, options.device, deadline):
             rows.append(row)
-            record.keep(device=options.device, **judged(answer, report, rows), rows=rows)
-    found = judged(answer, report, rows)
+            record.keep(device=options.device, **judged(searched, rows), rows=rows, trials=searched.trials)
+    found = judged(searched, rows)
     print(f"{'workers':>7} {'wait %':>8} {'samples/s':>10} {'one takes':>12}", *map(line, rows), sep="\n")
     print(f"chosen: {found['chosen']}; least that keeps the device busy, measured again: {found['least']}")
     print(f"the report says: {found['said'][0] if found['said'] else 'nothing of the memory of a worker'}")

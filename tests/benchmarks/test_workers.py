@@ -19,6 +19,8 @@ def row(count, wait, verdict="ok"):
         ([row(0, 0.3), row(1, 0.031), row(2, 0.02)], 2),
         ([row(0, 0.3), row(1, None, "host_oom"), row(2, 0.02)], 2),
         ([row(0, 0.204), row(1, 0.03), row(2, 0.026), row(3, 0.038)], 1),
+        ([row(0, 0.3), row(1, 0.07), row(2, 0.01), row(0, 0.3), row(1, 0.01), row(2, 0.03)], 2),
+        ([row(0, 0.3), row(1, 0.04), row(2, 0.03), row(0, 0.3), row(1, 0.01), row(2, 0.02)], 1),
         ([row(0, None, "host_oom")], None),
     ],
 )
