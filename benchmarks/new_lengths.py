@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autobatch.intervals import student_975
 from autobatch.probe.device import prepare_environment
 from autobatch.probe.newness import first_seen
 from autobatch.probe.order import Order
@@ -29,7 +30,7 @@ from autobatch.probe.outcome import Progress
 from autobatch.probe.recorder import Recorder
 from autobatch.probe.sampler import ProbeSampler
 from autobatch.probe.session import Session, Stopwatch, open_session
-from autobatch.probe.timing import Rule, student_975
+from autobatch.probe.timing import Rule
 from autobatch.probe.training import make_trainer
 from autobatch.request import Limits, Plan, ProbeRequest
 from autobatch.settings import Configuration

@@ -11,11 +11,12 @@ from statistics import median, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from autobatch.intervals import student_975
 from autobatch.isolation.runner import ProbeRunner
 from autobatch.job.prepare import prepare, read
 from autobatch.job.request import Job
 from autobatch.machine.gpus import open_device
-from autobatch.probe.timing import FEWEST_TIMED, student_975
+from autobatch.probe.timing import FEWEST_TIMED
 from autobatch.request import NullJournal, Plan, Purpose, Runner
 from autobatch.settings import Configuration
 from autobatch.store.lock import GpuLock

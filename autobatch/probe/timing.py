@@ -8,8 +8,8 @@ from math import inf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-_NORMAL_975 = 1.959964
-_FEW_DEGREES_975 = {1: 12.706, 2: 4.303}
+from autobatch.intervals import student_975
+
 _STALL_MADS = 8.0
 """A single micro-step whose residual is more robust deviations out is an accident; more than one are the machine's way,
 which a long training meets as often: leaving them out took up to 8 % off the mean on a busy host."""
@@ -36,17 +36,6 @@ class Estimate:
     def rel_error(self) -> float:
         """Half width relative to the estimate."""
         return self.half_width_s / self.seconds if self.seconds > 0 else float("inf")
-
-
-def student_975(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t: from 3 degrees on a Cornish-Fisher expansion, within 0.8 %."""
-    z, n = _NORMAL_975, max(freedom, 1)
-    if n in _FEW_DEGREES_975:
-        return _FEW_DEGREES_975[n]
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / n + second / n**2 + third / n**3
 
 
 def estimate(seconds: list[float], costs: list[float], expected_cost: float) -> Estimate:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autobatch.search.posterior import Places, misfit, noise
+from autobatch.search.posterior import Places, misfit
 from autobatch.search.prior import KIN, Array
 from autobatch.search.samplers import core
 from autobatch.settings import OPTIM, Configuration
@@ -26,16 +26,17 @@ class Deviation:
         kin: as of `kin_of`.
         flat: 1 where launches are the bound, 0 where the device is, by candidate.
         measured: places of the candidates that were measured.
-        repeats: how often each was.
+        variance: of each one's measured micro-step, as a share squared.
 
     """
 
-    def __init__(self, kin: Places, flat: Array, measured: Places, repeats: Array) -> None:
+    def __init__(self, kin: Places, flat: Array, measured: Places, variance: Array) -> None:
         self._kin, self._sd = kin, misfit(flat)
         self._measured = measured
         self._told = self._with(measured)
-        error = np.diag(noise(flat[measured]) ** 2 / repeats)
-        self._trust: Array = np.linalg.solve(self._told[measured] + error, self._told.T).T.astype(np.float64)
+        self._trust: Array = np.linalg.solve(self._told[measured] + np.diag(variance), self._told.T).T.astype(
+            np.float64
+        )
         self._variance: Array = self._sd**2 - (self._trust * self._told).sum(1)
 
     def corrected(self, curves: Array, micro_step: Array) -> Array:

@@ -142,6 +142,7 @@ def observations(arms: Sequence[tuple[Scalar, ...]], facts: Sequence[Fact]) -> O
         micro_step=_logs([m.micro_step_s for m in figures]),
         optimizer=_logs([m.optimizer_step_s for m in figures]),
         repeats=np.ones(len(facts)),
+        error=np.array([fact.time_sd for fact in facts]),
     )
 
 

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autobatch import attributes
+from autobatch.intervals import student_975
 from autobatch.request import Limits
 from autobatch.settings import MICRO_BATCH, WORKERS, Configuration, SearchSpace
 from autobatch.verdict import Kind, Measurements, Verdict
@@ -91,6 +92,14 @@ class Fact:
         measured = self.verdict.measurements
         found = measured.eval_samples_per_s if self.purpose == "inference" else measured.samples_per_s
         return (found or 0.0) if self.verdict.kind in FEASIBLE else 0.0
+
+    @property
+    def time_sd(self) -> float:
+        """Relative standard error of its micro-step as it was measured; 0 where nothing was said of it."""
+        measured = self.verdict.measurements
+        timed = (measured.steps_timed or 0) * self.configuration.accumulation
+        # a line through them takes two degrees of freedom
+        return (measured.micro_step_rel_error or 0.0) / student_975(max(timed - 2, 1))
 
     @property
     def unhindered_per_s(self) -> float:

@@ -14,6 +14,7 @@ from autobatch.search.facts import Fact, too_large, training_bytes
 from autobatch.search.judge import Core, drift
 from autobatch.search.posterior import MEMORY_MISFIT, Observations
 from autobatch.search.prior import Array
+from autobatch.search.samplers import core
 from autobatch.settings import SearchSpace
 from autobatch.verdict import Kind
 
@@ -24,8 +25,8 @@ LARGEST_MEMORIES = 2
 WHOLE = frozenset({Kind.OK, Kind.OVER_LIMIT, Kind.HOST_OVER_LIMIT, Kind.HOPELESS, Kind.NUMERICS, Kind.SPILL})
 """Kinds of probes that met their worst case: what others had taken when they ended is no need, only a part of one."""
 
-Row = tuple[float, float, float, float, float]
-"""Logarithms of memory, of what it is at least, of micro-step and optimizer step (NaN: not known), and repeats."""
+Row = tuple[float, float, float, float, float, float]
+"""Logarithms of memory, of what it is at least, of micro-step and optimizer step (NaN: not known), repeats, error."""
 
 
 def tells(fact: Fact) -> bool:
@@ -35,7 +36,7 @@ def tells(fact: Fact) -> bool:
 
 
 def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits, sd: Callable[[Core], float]) -> Array:
-    """Return the columns of `Row` for groups of facts, each of one configuration: (5, groups).
+    """Return the columns of `Row` for groups of facts, each of one configuration: (6, groups).
 
     Args:
         groups: not empty each.
@@ -46,8 +47,8 @@ def table(groups: Sequence[Sequence[Fact]], space: SearchSpace, limits: Limits, 
     """
     every = [fact for group in groups for fact in group]
     apart = drift(every, lambda fact: fact.verdict.measurements.micro_step_s if fact.ok else None, sd)
-    rows = [_row(group, apart, space, limits) for group in groups]
-    return np.array(rows, dtype=float).reshape(len(rows), 5).T
+    rows = [_row(group, apart, space, limits, sd(core(group[0].configuration))) for group in groups]
+    return np.array(rows, dtype=float).reshape(len(rows), 6).T
 
 
 def below_a_step(seen: Observations, expected: Array) -> NDArray[np.bool_]:
@@ -66,18 +67,31 @@ def below_a_step(seen: Observations, expected: Array) -> NDArray[np.bool_]:
     return below
 
 
-def _row(group: Sequence[Fact], apart: float, space: SearchSpace, limits: Limits) -> Row:
+def _row(group: Sequence[Fact], apart: float, space: SearchSpace, limits: Limits, sd: float) -> Row:
     ended = [fact.verdict for fact in group]
     timed = [fact for fact in group if fact.verdict.measurements.micro_step_s]
     known = [b for v in ended if v.kind in WHOLE and (b := training_bytes(v.measurements))]
     over = any(too_large(fact, space, limits) for fact in group)
+    micro_step, repeats, error = _micro_step(timed, apart, sd)
     return (
         _mean_log(known),
         math.log(limits.device_bytes) if over and not known and limits.device_bytes else math.nan,
-        _mean_log([_micro_step_s(f) / (math.exp(apart) if f.purpose == "confirm" else 1.0) for f in timed]),
+        micro_step,
         _mean_log([s for f in timed if (s := f.verdict.measurements.optimizer_step_s)]),
-        float(max(len(timed), 1)),
+        repeats,
+        error,
     )
+
+
+def _micro_step(timed: Sequence[Fact], apart: float, sd: float) -> tuple[float, float, float]:
+    """Return the mean log micro-step, measurements in it, and their error; what was measured surely counts for more."""
+    if not timed:
+        return math.nan, 1.0, 0.0
+    logs = [math.log(_micro_step_s(f)) - (apart if f.purpose == "confirm" else 0.0) for f in timed]
+    weights = [1 / (sd**2 + fact.time_sd**2) for fact in timed]
+    squares = [weight**2 for weight in weights]
+    error = math.sqrt(sum(s * f.time_sd**2 for s, f in zip(squares, timed, strict=True))) / sum(weights)
+    return statistics.fmean(logs, weights), sum(weights) ** 2 / sum(squares), error
 
 
 def _mean_log(values: Sequence[float]) -> float:

@@ -41,6 +41,8 @@ LONGEST_TIMING_S = 3.0
 WARM_STEPS = 2
 """A probe's untimed steps, in which it meets the worst case."""
 LARGEST_LOG_GAIN = 5.0
+COMPARISONS = 4.0
+"""Measurements that tell two rivals apart: probes once more, and a confirmation, which is as good as several."""
 
 
 class Outlook:
@@ -111,8 +113,8 @@ class Outlook:
         self._weigh(known)
 
     def gains_over(self, best: Core) -> Mapping[Core, float]:
-        """Return the expected gain over `best` if it were known for certain whether each candidate is faster."""
-        gains = self._gains(self._index[best], measurements=1.0) @ self._posterior.weights
+        """Return the expected gain over `best` of comparing each candidate with it, as often as may be needed."""
+        gains = self._gains(self._index[best], COMPARISONS) @ self._posterior.weights
         return {key: float(gains[index]) for key, index in self._index.items()}
 
     def gain_of_all(self, candidates: NDArray[np.bool_]) -> float:
@@ -178,7 +180,11 @@ class Outlook:
         micro = log_micro_step(figures[FLOOR], figures[OVERHEAD], figures[SLOPE], log_batch)
         self._flat = flatness(micro - figures[FLOOR]) @ weights
         timed = ~np.isnan(seen.micro_step)
-        self._deviation = Deviation(self._kin, self._flat, self._seen[timed], seen.repeats[timed])
+        # this machine's next probe will be about as unsteady as those before
+        self._unsteady = float(np.median(seen.error[timed])) if timed.any() else 0.0
+        measured = self._seen[timed]
+        variance = noise(self._flat[measured]) ** 2 / seen.repeats[timed] + seen.error[timed] ** 2
+        self._deviation = Deviation(self._kin, self._flat, measured, variance)
         micro = self._deviation.corrected(micro, seen.micro_step[timed])
         optimizer = np.exp(figures[OPTIMIZER])
         step = self._accumulation[:, None] * np.exp(micro) + optimizer
@@ -214,7 +220,7 @@ class Outlook:
         own = self._deviation.apart(best)
         variance = (ahead - mean) ** 2 @ weights + own
         # noisy measurements reveal this share of what is open
-        share = np.sqrt(variance / (variance + noise(self._flat) ** 2 / measurements))
+        share = np.sqrt(variance / (variance + (noise(self._flat) ** 2 + self._unsteady**2) / measurements))
         revealed = mean + share[:, None] * (ahead - mean)
         gains = normal.expected_excess(revealed, (share * np.sqrt(own))[:, None])
         gains[best] = 0.0

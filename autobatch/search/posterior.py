@@ -53,6 +53,8 @@ class Observations:
     optimizer: Array
     repeats: Array
     """Measurements averaged in the row."""
+    error: Array
+    """Relative standard error of the micro-step, beyond the noise of its kind: a disturbed probe tells less."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class Posterior:
         found = []
         for (figures, target, bound, maker), noises in zip(parts, draws, strict=True):
             rows = np.flatnonzero(~np.isnan(target) | ~np.isnan(bound))
-            forward = partial(maker, log_batch=np.log(seen.batch[rows])[:, None], repeats=seen.repeats[rows][:, None])
+            told = {"repeats": seen.repeats[rows][:, None], "error": seen.error[rows][:, None]}
+            forward = partial(maker, log_batch=np.log(seen.batch[rows])[:, None], **told)
             found.append(Problem(figures, seen.arm[rows], target[rows], bound[rows], noises[rows], forward))
         return found
 
@@ -247,25 +250,25 @@ def _block_diagonal(blocks: Array) -> Array:
     return whole
 
 
-def _memory(own: Array, log_batch: Array, repeats: Array) -> Expected:
+def _memory(own: Array, log_batch: Array, repeats: Array, error: Array) -> Expected:  # noqa: ARG001 - as of `Maker`
     value = log_memory(own[0], own[1], log_batch)
     share = np.exp(own[1] + log_batch - value)
     sd = np.sqrt(MEMORY_MISFIT**2 + MEMORY_NOISE**2 / repeats)
     return Expected(value, np.stack([1 - share, share]), np.broadcast_to(sd, value.shape))
 
 
-def _micro_step(own: Array, log_batch: Array, repeats: Array) -> Expected:
+def _micro_step(own: Array, log_batch: Array, repeats: Array, error: Array) -> Expected:
     floor, overhead, slope = own
     value = log_micro_step(floor, overhead, slope, log_batch)
     affine = np.logaddexp(floor + overhead, slope + log_batch)
     above = np.exp(SHARPNESS * (affine - value))
     of_start = above * np.exp(floor + overhead - affine)
     flat = flatness(value - floor)
-    sd = np.sqrt(misfit(flat) ** 2 + noise(flat) ** 2 / repeats)
+    sd = np.sqrt(misfit(flat) ** 2 + noise(flat) ** 2 / repeats + error**2)
     return Expected(value, np.stack([1 - above + of_start, of_start, above - of_start]), sd)
 
 
-def _optimizer(own: Array, log_batch: Array, repeats: Array) -> Expected:
+def _optimizer(own: Array, log_batch: Array, repeats: Array, error: Array) -> Expected:  # noqa: ARG001 - as of `Maker`
     value = own[0] + 0 * log_batch
     sd = np.broadcast_to(OPTIMIZER_NOISE / np.sqrt(repeats), value.shape)
     return Expected(value, np.ones((1, *value.shape)), sd)

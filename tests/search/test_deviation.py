@@ -19,7 +19,7 @@ def kin(space):
 
 
 def deviation(kin, *measured):
-    return Deviation(kin, DEVICE_BOUND, np.array(measured, dtype=int), np.ones(len(measured)))
+    return Deviation(kin, DEVICE_BOUND, np.array(measured, dtype=int), np.full(len(measured), AFFINE_NOISE**2))
 
 
 def test_the_optimizer_alone_makes_no_stranger(kin):

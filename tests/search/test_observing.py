@@ -20,7 +20,9 @@ GIB = 2**30
 def rows(memory, arm=(0, 0, 0, 1)):
     nothing = np.full(len(memory), math.nan)
     batch = np.array([1.0, 4.0, 2.0, 1.0])
-    return Observations(np.array(arm), batch, np.log(np.array(memory)), nothing, nothing, nothing, nothing + 1)
+    return Observations(
+        np.array(arm), batch, np.log(np.array(memory)), nothing, nothing, nothing, nothing + 1, nothing * 0
+    )
 
 
 def test_where_an_arms_memory_is_on_no_line_its_two_largest_micro_batches_are_kept():
@@ -55,6 +57,27 @@ def test_what_a_confirmation_has_in_common_with_others_is_taken_off(space, slowe
 
     micro_step = table([[fact("probe", 1.0), fact("confirm", slower)]], space, Limits(), lambda _: DRIFT_SD)[2]
     assert math.exp(2 * micro_step[0]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("half_width", "expected"), [(0.02, 2**0.5), (10.0, 1.0)])
+def test_a_disturbed_measurement_counts_for_less(space, half_width, expected):
+    """Beside one that took half as long: their mean where both are as sure, the steady one where it was disturbed."""
+    tried = space.at({"precision": "bf16"}, 8)
+
+    def fact(seconds, error):
+        measured = Measurements(micro_step_s=seconds, micro_step_rel_error=error, steps_timed=3)
+        return Fact(0, tried, "search", "probe", Verdict(Kind.OK, measured))
+
+    row = table([[fact(1.0, 0.02), fact(2.0, half_width)]], space, Limits(), lambda _: DRIFT_SD)
+    assert math.exp(row[2][0]) == pytest.approx(expected, rel=0.01)
+    alone = table([[fact(2.0, half_width)]], space, Limits(), lambda _: DRIFT_SD)
+    assert alone[5][0] == fact(2.0, half_width).time_sd > row[5][0]
+
+
+def test_what_gave_no_interval_is_taken_for_as_sure_as_its_kind(space):
+    tried = space.at({"precision": "bf16"}, 8)
+    measured = Fact(0, tried, "search", "probe", Verdict(Kind.OK, Measurements(micro_step_s=1.0)))
+    assert table([[measured]], space, Limits(), lambda _: DRIFT_SD)[4:, 0].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def seen(rows):
     columns = list(zip(*rows, strict=True))
     arm, batch, memory, at_least, step = (np.array(c, dtype=float) for c in columns)
     count = len(rows)
-    return Observations(arm.astype(int), batch, memory, at_least, step, np.full(count, math.log(0.01)), np.ones(count))
+    return Observations(
+        arm.astype(int), batch, memory, at_least, step, np.full(count, math.log(0.01)), np.ones(count), np.zeros(count)
+    )
 
 
 def expected_gib(posterior, arm, batch):
@@ -66,6 +69,17 @@ def test_a_shape_prior_is_believed_until_it_proves_wrong():
     assert expected_gib(posterior, 1, 20.0) > 22
     memory = log_memory(posterior.samples[FIXED, 1], posterior.samples[PER_SAMPLE, 1], np.log(20.0))
     assert memory.std() > 0.08
+
+
+def test_a_disturbed_measurement_moves_its_arm_less():
+    def moved(error):
+        posterior = Posterior(prior.build([PLAIN], (1, 64), None), seed=0)
+        before = expected_step(posterior, 0, 32.0)
+        measured = seen([(0, 32.0, math.nan, math.nan, math.log(10 * before))])
+        posterior.update(replace(measured, error=np.full(1, error)))
+        return math.log(expected_step(posterior, 0, 32.0) / before)
+
+    assert 0 < moved(3.0) < 0.5 * moved(0.0)
 
 
 def test_a_flat_measurement_leaves_open_how_far_it_stays_flat():
