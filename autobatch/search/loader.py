@@ -137,7 +137,13 @@ class LoaderStage:
         return fewest({workers: self._lost(fact) for workers, fact in self._measured.items()})
 
     def _lost(self, fact: Fact) -> float:
-        """Return the share of time that waiting costs, or the throughput lost against the fastest, if that is clear."""
+        """Return the share of time that waiting costs, or the throughput lost against the fastest, if that is clear.
+
+        Not where the loader's own times say that so many are enough: then it is the steps that took longer, by chance.
+        """
+        needed = least_workers(fact.verdict.measurements)
+        if needed is not None and _workers(fact) >= needed:
+            return _wait(fact)
         fastest = max(other.samples_per_s for other in self._measured.values())
         slower = 1 - fact.samples_per_s / fastest if fastest else 0.0
         return max(_wait(fact), slower if slower > SLOWER else 0.0)

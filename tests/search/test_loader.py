@@ -97,25 +97,39 @@ def test_workers_known_to_be_too_few_are_climbed_from():
 
 
 @pytest.mark.parametrize(
-    ("first", "again", "expected", "probes"), [(90.0, 103.0, 2, 3), (90.0, 90.0, 4, 3), (70.0, 100.0, 4, 2)]
+    ("first", "again", "expected", "probes"), [(0.03, 0.0, 2, 3), (0.03, 0.03, 4, 3), (0.3, 0.0, 4, 2)]
 )
 def test_the_expected_number_is_given_up_only_where_it_falls_short_clearly_or_twice(first, again, expected, probes):
     """Two workers should be enough; a busy host made one probe of them look slower than four."""
     figures = {"loader_batch_s": 0.018, "micro_step_s": 0.01}
-    speeds = {2: [first, again], 4: [100.0]}
+    waits = {2: [first, again], 4: [0.0]}
     base = Fact(0, Configuration({WORKERS: 0}), "search", "probe", ran(samples_per_s=40.0, **figures))
     space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 2, 4)}, 8)
     facts = [base]
 
     def probe(asked, *_):
-        speed = speeds[asked[WORKERS]].pop(0)
-        verdict = ran(samples_per_s=speed, loader_wait_fraction=0.0 if speed >= 100 else 0.03, **figures)
+        wait = waits[asked[WORKERS]].pop(0)
+        verdict = ran(samples_per_s=100 * (1 - wait), loader_wait_fraction=wait, **figures)
         facts.append(Fact(len(facts), asked, "loader", "probe", verdict))
         return facts[-1]
 
     desk = SimpleNamespace(facts=facts, space=space, limits=Limits(), probe=probe)
     assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(base) == expected
     assert len(facts) == 1 + probes
+
+
+@pytest.mark.parametrize(("batch_s", "expected"), [(0.07, 8), (0.2, 12)])
+def test_steps_that_took_longer_are_not_held_against_workers_that_should_be_enough(batch_s, expected):
+    """An H200's figures: a tiny model's steps differed by a quarter between probes, and the waits not at all."""
+    figures = {"loader_batch_s": batch_s, "micro_step_s": 0.0165}
+    seen = {8: ran(samples_per_s=483.0, loader_wait_fraction=0.029, **figures)}
+    seen[12] = ran(samples_per_s=624.0, loader_wait_fraction=0.0285, loader_batch_s=0.07, micro_step_s=0.0128)
+    base = ran(samples_per_s=221.0, loader_batch_s=0.07, micro_step_s=0.0165, loader_wait_fraction=0.5)
+    facts = [Fact(0, Configuration({WORKERS: 2}), "search", "probe", base)]
+    space = SearchSpace({}, {"precision": ("bf16",), WORKERS: (0, 2, 4, 8, 12)}, 8)
+    desk = SimpleNamespace(facts=facts, space=space, limits=Limits())
+    desk.probe = lambda asked, *_: Fact(1, asked, "loader", "probe", seen[asked[WORKERS]])
+    assert LoaderStage(desk, Budget(900.0, lambda: 0.0)).run(facts[0]) == expected
 
 
 def ran(**figures):
