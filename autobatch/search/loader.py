@@ -142,7 +142,7 @@ class LoaderStage:
         Not where the loader's own times say that so many are enough: then it is the steps that took longer, by chance.
         """
         needed = least_workers(fact.verdict.measurements)
-        if needed is not None and _workers(fact) >= needed:
+        if needed and _workers(fact) >= needed:  # where none are, their times explain nothing
             return _wait(fact)
         fastest = max(other.samples_per_s for other in self._measured.values())
         slower = 1 - fact.samples_per_s / fastest if fastest else 0.0
