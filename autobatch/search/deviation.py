@@ -34,9 +34,8 @@ class Deviation:
         self._kin, self._sd = kin, misfit(flat)
         self._measured = measured
         self._told = self._with(measured)
-        self._trust: Array = np.linalg.solve(self._told[measured] + np.diag(variance), self._told.T).T.astype(
-            np.float64
-        )
+        known = self._told[measured] + np.diag(variance)
+        self._trust: Array = np.linalg.solve(known, self._told.T).T.astype(np.float64)
         self._variance: Array = self._sd**2 - (self._trust * self._told).sum(1)
 
     def corrected(self, curves: Array, micro_step: Array) -> Array:
